@@ -1,0 +1,45 @@
+# longlora_library(NAME SRCS a.cc ... DEPS x ...)      one library a folder; includes are from the root
+# longlora_binary(NAME SRCS main.cc DEPS x ...)        into bin/
+# longlora_test(NAME SRCS a_test.cc ... DEPS x ... [LABELS unit] [SERIAL])   one GoogleTest program a folder,
+#                                                      every TEST in it a ctest of its own
+include(GoogleTest)
+
+function(longlora_library NAME)
+  cmake_parse_arguments(ARG "" "PCH" "SRCS;DEPS" ${ARGN})
+  add_library(${NAME} STATIC ${ARG_SRCS})
+  target_include_directories(${NAME} PUBLIC ${CMAKE_SOURCE_DIR})
+  target_compile_options(${NAME} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${LONGLORA_WARNINGS}>)
+  target_link_libraries(${NAME} PUBLIC ${ARG_DEPS})
+  if(ARG_PCH)
+    target_precompile_headers(${NAME} REUSE_FROM ${ARG_PCH})
+  endif()
+endfunction()
+
+function(longlora_binary NAME)
+  cmake_parse_arguments(ARG "" "PCH" "SRCS;DEPS" ${ARGN})
+  add_executable(${NAME} ${ARG_SRCS})
+  target_include_directories(${NAME} PRIVATE ${CMAKE_SOURCE_DIR})
+  target_compile_options(${NAME} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:${LONGLORA_WARNINGS}>)
+  target_link_libraries(${NAME} PRIVATE ${ARG_DEPS})
+  if(ARG_PCH)
+    # CMake compiles executables with -fPIE; the header was precompiled for a library, with -fPIC.
+    target_compile_options(${NAME} PRIVATE -fPIC)
+    target_precompile_headers(${NAME} REUSE_FROM ${ARG_PCH})
+  endif()
+endfunction()
+
+function(longlora_test NAME)
+  cmake_parse_arguments(ARG "SERIAL" "PCH;TIMEOUT" "SRCS;DEPS;LABELS" ${ARGN})
+  longlora_binary(${NAME} SRCS ${ARG_SRCS} DEPS ${ARG_DEPS} longlora_testing GTest::gmock_main PCH ${ARG_PCH})
+  set_target_properties(${NAME} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+  if(NOT ARG_LABELS)
+    set(ARG_LABELS unit)
+  endif()
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 120)
+  endif()
+  if(ARG_SERIAL)
+    set(serial RUN_SERIAL TRUE)
+  endif()
+  gtest_discover_tests(${NAME} DISCOVERY_TIMEOUT 60 PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT ${ARG_TIMEOUT} ${serial})
+endfunction()

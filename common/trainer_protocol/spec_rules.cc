@@ -1,0 +1,212 @@
+#include "common/trainer_protocol/spec_rules.h"
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/trainer_protocol/spec_names.h"
+
+namespace longlora::common {
+namespace {
+
+constexpr int64_t kMaxSequenceLength = 1 << 20;
+constexpr int64_t kMaxSteps = 100'000'000;
+
+// Collects what is wrong; one method a kind of rule.
+class Rules {
+ public:
+  std::vector<SpecViolation> Take() { return std::move(violations_); }
+
+  void Add(absl::string_view field, absl::string_view description) {
+    violations_.push_back({std::string(field), std::string(description)});
+  }
+  void NotEmpty(absl::string_view field, const std::string& value, absl::string_view what) {
+    if (value.empty()) Add(field, absl::StrCat("is required: ", what));
+  }
+  // NaN fails every comparison, hence the negations.
+  template <typename T>
+  void AtLeast(absl::string_view field, T value, T least) {
+    if (!(value >= least)) Add(field, absl::StrCat("must be at least ", least, ", is ", value));
+  }
+  template <typename T>
+  void Between(absl::string_view field, T value, T least, T most) {
+    if (!(value >= least && value <= most)) {
+      Add(field, absl::StrCat("must be from ", least, " to ", most, ", is ", value));
+    }
+  }
+  void Positive(absl::string_view field, double value) {
+    if (!(value > 0.0 && std::isfinite(value))) {
+      Add(field, absl::StrCat("must be greater than 0, is ", value));
+    }
+  }
+  void Fraction(absl::string_view field, double value) {
+    if (!(value >= 0.0 && value < 1.0)) {
+      Add(field, absl::StrCat("must be at least 0 and less than 1, is ", value));
+    }
+  }
+  void NoDuplicates(absl::string_view field, const std::vector<std::string>& names) {
+    std::set<std::string> seen;
+    for (const std::string& name : names) {
+      if (!seen.insert(name).second) Add(field, absl::StrCat("names ", name, " twice"));
+    }
+  }
+  void NotYet(absl::string_view field, bool used, absl::string_view alternative) {
+    if (used) Add(field, absl::StrCat("is not supported by this version: ", alternative));
+  }
+
+ private:
+  std::vector<SpecViolation> violations_;
+};
+
+void CheckDataset(const TrainSpec& spec, Rules& rules) {
+  rules.NotEmpty("dataset.training", spec.dataset.training, "name a JSON-lines file");
+  rules.NotYet("dataset.format",
+               spec.dataset.format == DatasetFormat::kInstruction ||
+                   spec.dataset.format == DatasetFormat::kChat,
+               "use text or tokens");
+}
+
+void CheckLora(const LoraSpec& lora, Rules& rules) {
+  rules.Between<int32_t>("method.lora.rank", lora.rank, 1, 1024);
+  rules.Positive("method.lora.alpha", lora.alpha);
+  rules.Fraction("method.lora.dropout", lora.dropout);
+  rules.NotYet("method.lora.dropout", lora.dropout > 0.0, "use 0");
+  if (lora.target_modules.empty()) {
+    rules.Add("method.lora.target_modules",
+              "must name at least one linear, or be left out for q_proj, k_proj, v_proj, o_proj");
+  }
+  rules.NoDuplicates("method.lora.target_modules", lora.target_modules);
+}
+
+void CheckAttention(const TrainSpec& spec, Rules& rules) {
+  const AttentionSpec& attention = spec.method.attention;
+  if (attention.group_ratio.has_value() && attention.group_size.has_value()) {
+    rules.Add("method.attention.group_size", "give group_size or group_ratio, not both");
+  }
+  if (attention.pattern == AttentionPattern::kDense &&
+      (attention.group_ratio.has_value() || attention.group_size.has_value())) {
+    rules.Add("method.attention.pattern",
+              "dense attention has no groups: leave out group_ratio "
+              "and group_size, or use shifted_sparse");
+  }
+  if (attention.group_ratio.has_value() &&
+      !(*attention.group_ratio > 0.0 && *attention.group_ratio <= 1.0)) {
+    rules.Add("method.attention.group_ratio",
+              absl::StrCat("must be greater than 0 and at most 1, is ", *attention.group_ratio));
+  }
+  if (attention.group_size.has_value()) {
+    rules.Between<int64_t>("method.attention.group_size", *attention.group_size, 2,
+                           std::max<int64_t>(2, spec.max_sequence_length));
+    if (*attention.group_size % 2 != 0) {
+      rules.Add("method.attention.group_size",
+                absl::StrCat("must be even, since half the heads are shifted by half a group, is ",
+                             *attention.group_size));
+    }
+  }
+}
+
+void CheckMethod(const TrainSpec& spec, Rules& rules) {
+  CheckLora(spec.method.lora, rules);
+  for (const std::string& name : spec.method.trainable) {
+    if (name != "embed" && name != "norm") {
+      rules.Add("method.trainable", absl::StrCat("may name embed and norm, names ", name));
+    }
+  }
+  rules.NoDuplicates("method.trainable", spec.method.trainable);
+  CheckAttention(spec, rules);
+  const RopeScalingSpec& rope = spec.method.rope_scaling;
+  rules.NotYet("method.rope_scaling.type",
+               rope.type != RopeType::kLinear && rope.type != RopeType::kDefault,
+               "use linear or default");
+  if (rope.factor.has_value()) {
+    if (!(*rope.factor >= 1.0 && *rope.factor <= 1e6)) {
+      rules.Add("method.rope_scaling.factor",
+                absl::StrCat("must be from 1 to 1000000, is ", *rope.factor));
+    } else if (rope.type == RopeType::kDefault && *rope.factor != 1.0) {
+      rules.Add("method.rope_scaling.factor", "has no meaning with type default: use linear");
+    }
+  }
+}
+
+void CheckOptimizer(const OptimizerSpec& optimizer, Rules& rules) {
+  rules.Positive("optimizer.learning_rate", optimizer.learning_rate);
+  rules.Fraction("optimizer.beta1", optimizer.beta1);
+  rules.Fraction("optimizer.beta2", optimizer.beta2);
+  rules.Positive("optimizer.epsilon", optimizer.epsilon);
+  rules.AtLeast<double>("optimizer.weight_decay", optimizer.weight_decay, 0.0);
+  rules.Between<int64_t>("optimizer.warmup_steps", optimizer.warmup_steps, 0, kMaxSteps);
+  rules.AtLeast<double>("optimizer.max_grad_norm", optimizer.max_grad_norm, 0.0);
+}
+
+void CheckTraining(const TrainSpec& spec, Rules& rules) {
+  const TrainingSpec& training = spec.training;
+  if (training.max_steps.has_value() == training.epochs.has_value()) {
+    rules.Add("training.max_steps", training.epochs.has_value()
+                                        ? "give max_steps or epochs, not both"
+                                        : "is required: give max_steps or epochs");
+  }
+  if (training.max_steps.has_value()) {
+    rules.Between<int64_t>("training.max_steps", *training.max_steps, 1, kMaxSteps);
+  }
+  if (training.epochs.has_value()) rules.Positive("training.epochs", *training.epochs);
+  rules.Between<int64_t>("training.micro_batch_size", training.micro_batch_size, 1, 65536);
+  rules.NotYet("training.micro_batch_size", training.micro_batch_size > 1 && !spec.dataset.packing,
+               "rows of different lengths go one by one: use 1, or packing: true");
+  rules.Between<int64_t>("training.gradient_accumulation_steps",
+                         training.gradient_accumulation_steps, 1, 1'000'000);
+  rules.AtLeast<int64_t>("training.seed", training.seed, 0);
+}
+
+void CheckResources(const ResourceSpec& resources, Rules& rules) {
+  rules.AtLeast<int32_t>("resources.nodes", resources.nodes, 1);
+  rules.NotYet("resources.nodes", resources.nodes > 1, "use 1 and more devices_per_node");
+  rules.Between<int32_t>("resources.devices_per_node", resources.devices_per_node, 1, 1024);
+  rules.AtLeast<int32_t>("resources.context_parallel", resources.context_parallel, 1);
+  rules.NotYet("resources.context_parallel", resources.context_parallel > 1, "use 1");
+  rules.NotYet("resources.shard_base", resources.shard_base, "use false");
+}
+
+}  // namespace
+
+std::vector<SpecViolation> FindViolations(const TrainSpec& spec) {
+  Rules rules;
+  if (spec.display_name.size() > 63) {
+    rules.Add("display_name",
+              absl::StrCat("may have 63 characters, has ", spec.display_name.size()));
+  }
+  rules.NotEmpty("base_model", spec.base_model,
+                 "name a model of the workers' model directory, or an absolute path");
+  CheckDataset(spec, rules);
+  rules.Between<int64_t>("max_sequence_length", spec.max_sequence_length, 2, kMaxSequenceLength);
+  CheckMethod(spec, rules);
+  CheckOptimizer(spec.optimizer, rules);
+  CheckTraining(spec, rules);
+  rules.Between<int64_t>("evaluation.interval_steps", spec.evaluation.interval_steps, 0, kMaxSteps);
+  rules.Between<int64_t>("checkpoint.interval_steps", spec.checkpoint.interval_steps, 0, kMaxSteps);
+  rules.Between<int64_t>("checkpoint.keep_last", spec.checkpoint.keep_last, 1, 1000);
+  CheckResources(spec.resources, rules);
+  rules.Between<int32_t>("priority", spec.priority, -1000, 1000);
+  return rules.Take();
+}
+
+absl::Status CheckTrainSpec(const TrainSpec& spec) {
+  const std::vector<SpecViolation> violations = FindViolations(spec);
+  if (violations.empty()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrJoin(violations, "\n", [](std::string* out, const SpecViolation& violation) {
+        absl::StrAppend(out, violation.field, ": ", violation.description);
+      }));
+}
+
+int64_t GroupSize(const TrainSpec& spec) {
+  const AttentionSpec& attention = spec.method.attention;
+  if (attention.group_size.has_value()) return *attention.group_size;
+  const double ratio = attention.group_ratio.value_or(0.25);
+  const auto size =
+      static_cast<int64_t>(std::floor(ratio * static_cast<double>(spec.max_sequence_length)));
+  return std::max<int64_t>(2, size - size % 2);
+}
+
+}  // namespace longlora::common

@@ -1,0 +1,162 @@
+#include "server/api/fine_tune_service.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/status/status_macros.h"
+#include "server/api/edge_status.h"
+#include "server/api/page_token.h"
+#include "server/api/submit_check.h"
+#include "server/store/resource_names.h"
+
+namespace longlora::server {
+
+absl::StatusOr<v1::FineTuneJob> FineTuneServiceHandler::Create(
+    const v1::CreateFineTuneJobRequest& request) {
+  LONGLORA_RETURN_IF_ERROR(CheckSubmit(request, *to_.datasets));
+  SubmitRequest submit;
+  submit.spec = request.spec();
+  submit.request_id = request.request_id();
+  submit.validate_only = request.validate_only();
+  return to_.scheduler->Submit(submit);
+}
+
+absl::StatusOr<v1::ListFineTuneJobsResponse> FineTuneServiceHandler::List(
+    const v1::ListFineTuneJobsRequest& request) {
+  JobQuery query;
+  for (const int state : request.states()) {
+    query.states.push_back(static_cast<v1::FineTuneJob::State>(state));
+  }
+  std::sort(query.states.begin(), query.states.end());
+  const std::string arguments = absl::StrCat("jobs ", absl::StrJoin(query.states, ","));
+  LONGLORA_ASSIGN_OR_RETURN(query.limit, PageSize(request.page_size()));
+  LONGLORA_ASSIGN_OR_RETURN(query.before_order, ParsePageToken(arguments, request.page_token()));
+  LONGLORA_ASSIGN_OR_RETURN(JobPage page, to_.scheduler->ListJobs(query));
+  v1::ListFineTuneJobsResponse response;
+  for (v1::FineTuneJob& job : page.jobs) *response.add_jobs() = std::move(job);
+  if (page.next_before_order > 0) {
+    response.set_next_page_token(MakePageToken(arguments, page.next_before_order));
+  }
+  return response;
+}
+
+absl::StatusOr<v1::ListJobEventsResponse> FineTuneServiceHandler::ListEvents(
+    const v1::ListJobEventsRequest& request) {
+  const std::string arguments = absl::StrCat("events ", request.parent());
+  LONGLORA_ASSIGN_OR_RETURN(const int32_t limit, PageSize(request.page_size()));
+  LONGLORA_ASSIGN_OR_RETURN(const int64_t after, ParsePageToken(arguments, request.page_token()));
+  LONGLORA_ASSIGN_OR_RETURN(EventPage page, to_.events->Read(request.parent(), after, limit));
+  v1::ListJobEventsResponse response;
+  for (v1::JobEvent& event : page.events) *response.add_events() = std::move(event);
+  if (!response.events().empty()) {
+    const int64_t last = response.events().rbegin()->sequence();
+    if (last < page.last_event_sequence) {
+      response.set_next_page_token(MakePageToken(arguments, last));
+    }
+  }
+  return response;
+}
+
+absl::Status FineTuneServiceHandler::Delete(const v1::DeleteFineTuneJobRequest& request) {
+  LONGLORA_ASSIGN_OR_RETURN(const std::string id, ParseJobName(request.name()));
+  LONGLORA_RETURN_IF_ERROR(to_.scheduler->Delete(request.name(), request.etag(), request.force()));
+  // The job is gone; files that stay are swept when the server starts again.
+  if (absl::Status status = to_.artifacts->RemoveJob(id); !status.ok()) {
+    spdlog::warn("{}: its artifacts stay: {}", request.name(), status.ToString());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FineTuneServiceHandler::Download(
+    const v1::DownloadArtifactRequest& request,
+    grpc::ServerWriter<v1::DownloadArtifactResponse>* writer) {
+  LONGLORA_ASSIGN_OR_RETURN(const TransferLimit::Slot slot, to_.transfers->Take());
+  ArtifactKey key;
+  LONGLORA_ASSIGN_OR_RETURN(key.job_id, ParseJobName(request.parent()));
+  LONGLORA_ASSIGN_OR_RETURN(const OwnedArtifact found,
+                            to_.scheduler->FindArtifact(request.parent(), request.path()));
+  key.attempt = found.attempt;
+  key.path = found.artifact.path();
+  key.size_bytes = found.artifact.size_bytes();
+  key.sha256 = found.artifact.sha256();
+  LONGLORA_ASSIGN_OR_RETURN(std::unique_ptr<ChunkReader> content,
+                            to_.artifacts->Read(key, request.offset()));
+  return Send(*content, writer);
+}
+
+grpc::Status FineTuneServiceHandler::CreateFineTuneJob(grpc::ServerContext*,
+                                                       const v1::CreateFineTuneJobRequest* request,
+                                                       v1::FineTuneJob* response) {
+  return ToReply(Create(*request), response);
+}
+
+grpc::Status FineTuneServiceHandler::GetFineTuneJob(grpc::ServerContext*,
+                                                    const v1::GetFineTuneJobRequest* request,
+                                                    v1::FineTuneJob* response) {
+  return ToReply(to_.scheduler->GetJob(request->name()), response);
+}
+
+grpc::Status FineTuneServiceHandler::ListFineTuneJobs(grpc::ServerContext*,
+                                                      const v1::ListFineTuneJobsRequest* request,
+                                                      v1::ListFineTuneJobsResponse* response) {
+  return ToReply(List(*request), response);
+}
+
+grpc::Status FineTuneServiceHandler::CancelFineTuneJob(grpc::ServerContext*,
+                                                       const v1::CancelFineTuneJobRequest* request,
+                                                       v1::FineTuneJob* response) {
+  return ToReply(to_.scheduler->Cancel(request->name(), request->etag()), response);
+}
+
+grpc::Status FineTuneServiceHandler::DeleteFineTuneJob(grpc::ServerContext*,
+                                                       const v1::DeleteFineTuneJobRequest* request,
+                                                       google::protobuf::Empty*) {
+  return ToReply(Delete(*request));
+}
+
+grpc::ServerWriteReactor<v1::WatchFineTuneJobResponse>* FineTuneServiceHandler::WatchFineTuneJob(
+    grpc::CallbackServerContext*, const v1::WatchFineTuneJobRequest* request) {
+  return to_.watches->Start(*request);
+}
+
+grpc::Status FineTuneServiceHandler::ListJobEvents(grpc::ServerContext*,
+                                                   const v1::ListJobEventsRequest* request,
+                                                   v1::ListJobEventsResponse* response) {
+  return ToReply(ListEvents(*request), response);
+}
+
+grpc::Status FineTuneServiceHandler::ListCheckpoints(grpc::ServerContext*,
+                                                     const v1::ListCheckpointsRequest* request,
+                                                     v1::ListCheckpointsResponse* response) {
+  absl::StatusOr<std::vector<v1::Checkpoint>> checkpoints =
+      to_.scheduler->ListCheckpoints(request->parent());
+  if (!checkpoints.ok()) return ToReply(checkpoints.status());
+  for (v1::Checkpoint& checkpoint : *checkpoints) {
+    *response->add_checkpoints() = std::move(checkpoint);
+  }
+  return grpc::Status::OK;
+}
+
+grpc::Status FineTuneServiceHandler::ListArtifacts(grpc::ServerContext*,
+                                                   const v1::ListArtifactsRequest* request,
+                                                   v1::ListArtifactsResponse* response) {
+  absl::StatusOr<std::vector<v1::Artifact>> results = to_.scheduler->ListResults(request->parent());
+  if (!results.ok()) return ToReply(results.status());
+  for (v1::Artifact& artifact : *results) *response->add_artifacts() = std::move(artifact);
+  return grpc::Status::OK;
+}
+
+grpc::Status FineTuneServiceHandler::DownloadArtifact(
+    grpc::ServerContext*, const v1::DownloadArtifactRequest* request,
+    grpc::ServerWriter<v1::DownloadArtifactResponse>* writer) {
+  return ToReply(Download(*request, writer));
+}
+
+}  // namespace longlora::server

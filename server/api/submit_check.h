@@ -1,0 +1,19 @@
+// What a job must be before the scheduler sees it: a possible spec whose dataset files are stored
+// and readable. Whether some worker can run it is the scheduler's to say. Used by FineTuneService.
+// Thread-safe.
+#ifndef LONGLORA_SERVER_API_SUBMIT_CHECK_H_
+#define LONGLORA_SERVER_API_SUBMIT_CHECK_H_
+
+#include "absl/status/status.h"
+#include "longlora/v1/fine_tune_service.pb.h"
+#include "server/api/dataset_check.h"
+
+namespace longlora::server {
+
+// INVALID_ARGUMENT (SPEC_INVALID with every violation, REQUEST_ID_INVALID, FILE_INVALID), NOT_FOUND
+// (FILE_NOT_FOUND).
+absl::Status CheckSubmit(const v1::CreateFineTuneJobRequest& request, DatasetCheck& datasets);
+
+}  // namespace longlora::server
+
+#endif  // LONGLORA_SERVER_API_SUBMIT_CHECK_H_

@@ -1,0 +1,171 @@
+#include "server/api/worker_service.h"
+
+#include <spdlog/spdlog.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/status/status_macros.h"
+#include "rpc/grpc_status.h"
+#include "server/api/edge_status.h"
+#include "server/api/file_name.h"
+#include "server/store/resource_names.h"
+
+namespace longlora::server {
+namespace {
+
+ArtifactKey MakeKey(std::string job_id, int32_t attempt, const v1::Artifact& artifact) {
+  ArtifactKey key;
+  key.job_id = std::move(job_id);
+  key.attempt = attempt;
+  key.path = artifact.path();
+  key.size_bytes = artifact.size_bytes();
+  key.sha256 = artifact.sha256();
+  return key;
+}
+
+const google::protobuf::RepeatedPtrField<v1::Artifact>& ArtifactsOf(
+    const worker::v1::CommitArtifactsRequest& request) {
+  return request.has_checkpoint() ? request.checkpoint().artifacts()
+                                  : request.results().artifacts();
+}
+
+}  // namespace
+
+absl::StatusOr<ArtifactKey> WorkerServiceHandler::CheckedKey(const worker::v1::ArtifactRef& ref) {
+  LONGLORA_ASSIGN_OR_RETURN(std::string job_id, ParseJobName(ref.job()));
+  LONGLORA_RETURN_IF_ERROR(to_.scheduler->CheckAttempt(ref.worker(), ref.job(), ref.attempt()));
+  return MakeKey(std::move(job_id), ref.attempt(), ref.artifact());
+}
+
+absl::StatusOr<ArtifactState> WorkerServiceHandler::Status(
+    const worker::v1::GetArtifactStatusRequest& request) {
+  LONGLORA_ASSIGN_OR_RETURN(const ArtifactKey key, CheckedKey(request.artifact()));
+  return to_.artifacts->GetState(key);
+}
+
+absl::Status WorkerServiceHandler::Upload(
+    grpc::ServerContext* context, grpc::ServerReader<worker::v1::UploadArtifactRequest>* reader,
+    worker::v1::UploadArtifactResponse* response) {
+  LONGLORA_ASSIGN_OR_RETURN(const TransferLimit::Slot slot, to_.transfers->Take());
+  worker::v1::UploadArtifactRequest first;
+  if (!reader->Read(&first) || !first.has_header()) return HeaderMissing();
+  const worker::v1::ArtifactRef& ref = first.header().artifact();
+  LONGLORA_ASSIGN_OR_RETURN(const ArtifactKey key, CheckedKey(ref));
+  LONGLORA_ASSIGN_OR_RETURN(std::unique_ptr<ResumableUpload> upload,
+                            to_.artifacts->Begin(key, first.header().offset()));
+  response->set_received_bytes(key.size_bytes);
+  if (upload == nullptr) return absl::OkStatus();
+  return Receive(context, reader, *upload, [&] {
+    return to_.scheduler->CheckAttempt(ref.worker(), ref.job(), ref.attempt());
+  });
+}
+
+absl::Status WorkerServiceHandler::Commit(const worker::v1::CommitArtifactsRequest& request) {
+  LONGLORA_ASSIGN_OR_RETURN(const std::string job_id, ParseJobName(request.job()));
+  LONGLORA_RETURN_IF_ERROR(
+      to_.scheduler->CheckAttempt(request.worker(), request.job(), request.attempt()));
+  for (const v1::Artifact& artifact : ArtifactsOf(request)) {
+    LONGLORA_ASSIGN_OR_RETURN(const ArtifactState state, to_.artifacts->GetState(MakeKey(
+                                                             job_id, request.attempt(), artifact)));
+    if (!state.complete) {
+      return rpc::MakeError(
+          absl::StatusCode::kFailedPrecondition,
+          absl::StrCat("artifact ", artifact.path(), " is not stored whole; upload it first"),
+          {.reason = "ARTIFACT_MISSING", .metadata = {{"path", artifact.path()}}});
+    }
+  }
+  LONGLORA_ASSIGN_OR_RETURN(const std::vector<v1::Checkpoint> dropped,
+                            to_.scheduler->CommitArtifacts(request));
+  for (const v1::Checkpoint& checkpoint : dropped) {
+    for (const v1::Artifact& artifact : checkpoint.artifacts()) {
+      // The commit is durable; a file that stays is removed with its job.
+      if (absl::Status status =
+              to_.artifacts->Remove(MakeKey(job_id, checkpoint.attempt(), artifact));
+          !status.ok()) {
+        spdlog::warn("{}: an old checkpoint's file stays: {}", request.job(), status.ToString());
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status WorkerServiceHandler::SendFile(
+    const worker::v1::FetchFileRequest& request,
+    grpc::ServerWriter<worker::v1::FetchFileResponse>* writer) {
+  LONGLORA_ASSIGN_OR_RETURN(const TransferLimit::Slot slot, to_.transfers->Take());
+  LONGLORA_ASSIGN_OR_RETURN(const std::string sha256, ParseFileName(request.name()));
+  LONGLORA_ASSIGN_OR_RETURN(std::unique_ptr<ChunkReader> content,
+                            to_.files->Read(sha256, request.offset()));
+  return Send(*content, writer);
+}
+
+absl::Status WorkerServiceHandler::SendArtifact(
+    const worker::v1::FetchArtifactRequest& request,
+    grpc::ServerWriter<worker::v1::FetchArtifactResponse>* writer) {
+  LONGLORA_ASSIGN_OR_RETURN(const TransferLimit::Slot slot, to_.transfers->Take());
+  LONGLORA_ASSIGN_OR_RETURN(std::string job_id, ParseJobName(request.job()));
+  LONGLORA_RETURN_IF_ERROR(
+      to_.scheduler->CheckAttempt(request.worker(), request.job(), request.attempt()));
+  LONGLORA_ASSIGN_OR_RETURN(const OwnedArtifact found,
+                            to_.scheduler->FindArtifact(request.job(), request.path()));
+  LONGLORA_ASSIGN_OR_RETURN(
+      std::unique_ptr<ChunkReader> content,
+      to_.artifacts->Read(MakeKey(std::move(job_id), found.attempt, found.artifact),
+                          request.offset()));
+  return Send(*content, writer);
+}
+
+grpc::Status WorkerServiceHandler::Synchronize(grpc::ServerContext*,
+                                               const worker::v1::SynchronizeRequest* request,
+                                               worker::v1::SynchronizeResponse* response) {
+  return ToReply(to_.scheduler->Synchronize(*request), response);
+}
+
+grpc::Status WorkerServiceHandler::ReportEvents(grpc::ServerContext*,
+                                                const worker::v1::ReportEventsRequest* request,
+                                                worker::v1::ReportEventsResponse* response) {
+  const absl::StatusOr<int64_t> acknowledged = to_.scheduler->RecordEvents(*request);
+  if (!acknowledged.ok()) return ToReply(acknowledged.status());
+  response->set_acknowledged_sequence(*acknowledged);
+  return grpc::Status::OK;
+}
+
+grpc::Status WorkerServiceHandler::GetArtifactStatus(
+    grpc::ServerContext*, const worker::v1::GetArtifactStatusRequest* request,
+    worker::v1::GetArtifactStatusResponse* response) {
+  const absl::StatusOr<ArtifactState> state = Status(*request);
+  if (!state.ok()) return ToReply(state.status());
+  response->set_received_bytes(state->received_bytes);
+  response->set_complete(state->complete);
+  return grpc::Status::OK;
+}
+
+grpc::Status WorkerServiceHandler::UploadArtifact(
+    grpc::ServerContext* context, grpc::ServerReader<worker::v1::UploadArtifactRequest>* reader,
+    worker::v1::UploadArtifactResponse* response) {
+  return ToReply(Upload(context, reader, response));
+}
+
+grpc::Status WorkerServiceHandler::CommitArtifacts(
+    grpc::ServerContext*, const worker::v1::CommitArtifactsRequest* request,
+    worker::v1::CommitArtifactsResponse*) {
+  return ToReply(Commit(*request));
+}
+
+grpc::Status WorkerServiceHandler::FetchFile(
+    grpc::ServerContext*, const worker::v1::FetchFileRequest* request,
+    grpc::ServerWriter<worker::v1::FetchFileResponse>* writer) {
+  return ToReply(SendFile(*request, writer));
+}
+
+grpc::Status WorkerServiceHandler::FetchArtifact(
+    grpc::ServerContext*, const worker::v1::FetchArtifactRequest* request,
+    grpc::ServerWriter<worker::v1::FetchArtifactResponse>* writer) {
+  return ToReply(SendArtifact(*request, writer));
+}
+
+}  // namespace longlora::server

@@ -1,0 +1,63 @@
+// longlora.worker.v1.WorkerService: the seam's edge. Fencing is the scheduler's; this asks it
+// before a file is opened and again before it counts. Stateless; thread-safe.
+#ifndef LONGLORA_SERVER_API_WORKER_SERVICE_H_
+#define LONGLORA_SERVER_API_WORKER_SERVICE_H_
+
+#include "longlora/worker/v1/worker_service.grpc.pb.h"
+#include "server/api/transfer.h"
+#include "server/artifacts/artifact_store.h"
+#include "server/artifacts/file_store.h"
+#include "server/scheduler/scheduler.h"
+
+namespace longlora::server {
+
+class WorkerServiceHandler final : public worker::v1::WorkerService::Service {
+ public:
+  struct Dependencies {
+    Scheduler* scheduler = nullptr;
+    ArtifactStore* artifacts = nullptr;
+    FileStore* files = nullptr;
+    TransferLimit* transfers = nullptr;
+  };
+  explicit WorkerServiceHandler(Dependencies dependencies) : to_(dependencies) {}
+
+  grpc::Status Synchronize(grpc::ServerContext* context,
+                           const worker::v1::SynchronizeRequest* request,
+                           worker::v1::SynchronizeResponse* response) override;
+  grpc::Status ReportEvents(grpc::ServerContext* context,
+                            const worker::v1::ReportEventsRequest* request,
+                            worker::v1::ReportEventsResponse* response) override;
+  grpc::Status GetArtifactStatus(grpc::ServerContext* context,
+                                 const worker::v1::GetArtifactStatusRequest* request,
+                                 worker::v1::GetArtifactStatusResponse* response) override;
+  grpc::Status UploadArtifact(grpc::ServerContext* context,
+                              grpc::ServerReader<worker::v1::UploadArtifactRequest>* reader,
+                              worker::v1::UploadArtifactResponse* response) override;
+  grpc::Status CommitArtifacts(grpc::ServerContext* context,
+                               const worker::v1::CommitArtifactsRequest* request,
+                               worker::v1::CommitArtifactsResponse* response) override;
+  grpc::Status FetchFile(grpc::ServerContext* context, const worker::v1::FetchFileRequest* request,
+                         grpc::ServerWriter<worker::v1::FetchFileResponse>* writer) override;
+  grpc::Status FetchArtifact(
+      grpc::ServerContext* context, const worker::v1::FetchArtifactRequest* request,
+      grpc::ServerWriter<worker::v1::FetchArtifactResponse>* writer) override;
+
+ private:
+  // The key of an artifact whose attempt is the job's present one.
+  absl::StatusOr<ArtifactKey> CheckedKey(const worker::v1::ArtifactRef& ref);
+  absl::StatusOr<ArtifactState> Status(const worker::v1::GetArtifactStatusRequest& request);
+  absl::Status Upload(grpc::ServerContext* context,
+                      grpc::ServerReader<worker::v1::UploadArtifactRequest>* reader,
+                      worker::v1::UploadArtifactResponse* response);
+  absl::Status Commit(const worker::v1::CommitArtifactsRequest& request);
+  absl::Status SendFile(const worker::v1::FetchFileRequest& request,
+                        grpc::ServerWriter<worker::v1::FetchFileResponse>* writer);
+  absl::Status SendArtifact(const worker::v1::FetchArtifactRequest& request,
+                            grpc::ServerWriter<worker::v1::FetchArtifactResponse>* writer);
+
+  const Dependencies to_;
+};
+
+}  // namespace longlora::server
+
+#endif  // LONGLORA_SERVER_API_WORKER_SERVICE_H_

@@ -1,0 +1,24 @@
+// Errors about jobs that several callers raise, with the reasons of the public API. Pure functions.
+#ifndef LONGLORA_SERVER_EVENTS_JOB_ERRORS_H_
+#define LONGLORA_SERVER_EVENTS_JOB_ERRORS_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace longlora::server {
+
+// NOT_FOUND (JOB_NOT_FOUND).
+absl::Status JobNotFoundError(absl::string_view job_id);
+
+// Gives a NOT_FOUND of the store its reason; every other status passes.
+absl::Status WithJobReason(const absl::Status& status, absl::string_view job_id);
+
+// The id inside a job's resource name; INVALID_ARGUMENT (NAME_INVALID).
+absl::StatusOr<std::string> JobIdOf(absl::string_view name);
+
+}  // namespace longlora::server
+
+#endif  // LONGLORA_SERVER_EVENTS_JOB_ERRORS_H_

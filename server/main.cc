@@ -1,0 +1,54 @@
+// longlora-server: flags, signals, exit codes. Everything else is in server.cc.
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <csignal>
+#include <cstdio>
+#include <memory>
+#include <variant>
+
+#include "server/server.h"
+#include "server/server_config.h"
+
+namespace {
+
+using longlora::server::Server;
+using longlora::server::ServerConfig;
+
+// SIGTERM and SIGINT wait for sigwait below, in every thread that will be started.
+sigset_t BlockStopSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  return signals;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  std::variant<ServerConfig, int> parsed =
+      longlora::server::ParseServerConfig(argc, const_cast<const char* const*>(argv));
+  if (const int* exit_code = std::get_if<int>(&parsed)) return *exit_code;
+  const ServerConfig& config = std::get<ServerConfig>(parsed);
+  spdlog::set_default_logger(spdlog::stderr_color_mt("server"));
+  spdlog::set_level(spdlog::level::from_str(config.log_level));
+
+  const sigset_t signals = BlockStopSignals();
+  absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(config);
+  if (!server.ok()) {
+    std::fprintf(stderr, "longlora-server: %s\n", std::string(server.status().message()).c_str());
+    return absl::IsInvalidArgument(server.status()) ? 2 : 1;
+  }
+  // For people and for scripts that started us with port 0; not subject to --log-level.
+  std::fprintf(stderr, "longlora-server: ready, gRPC on port %d (%s), metrics on port %d (%s)\n",
+               (*server)->port(), config.listen.c_str(), (*server)->metrics_port(),
+               config.metrics_listen.c_str());
+  int signal = 0;
+  sigwait(&signals, &signal);
+  spdlog::info("stopping on signal {}", signal);
+  server->reset();
+  return 0;
+}

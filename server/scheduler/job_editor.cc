@@ -1,0 +1,241 @@
+#include "server/scheduler/job_editor.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/status/status_macros.h"
+#include "common/trainer_protocol/train_spec.h"
+#include "server/events/event_log.h"
+#include "server/scheduler/progress.h"
+#include "server/store/resource_names.h"
+#include "server/store/timestamps.h"
+
+namespace longlora::server {
+namespace {
+
+int64_t CheckpointsKept(const v1::FineTuneSpec& spec) {
+  const int64_t kept = spec.checkpoint().has_keep_last() ? spec.checkpoint().keep_last()
+                                                         : common::CheckpointSpec().keep_last;
+  return std::max<int64_t>(1, kept);
+}
+
+int32_t FailuresInARow(const internal::v1::JobRecord& record) {
+  int32_t failures = 0;
+  for (int i = record.job().attempts_size() - 2; i >= 0; --i) {
+    if (record.job().attempts(i).state() != v1::Attempt::FAILED) break;
+    ++failures;
+    if (record.attempts(i).checkpoint_count() > 0) break;
+  }
+  return failures;
+}
+
+}  // namespace
+
+JobEditor::JobEditor(StoredJob job, absl::Time now) : now_(now), job_(std::move(job)) {
+  transaction_.id = job_.id;
+  transaction_.order = job_.order;
+  transaction_.expected_revision = job_.revision;
+  transaction_.expected_last_event_sequence = job_.cursor.last_event_sequence;
+  transaction_.cursor = job_.cursor;
+}
+
+JobEditor JobEditor::Create(NewJob job, absl::Time now) {
+  StoredJob stored;
+  stored.id = std::move(job.id);
+  stored.order = job.order;
+  stored.record.set_request_id(std::move(job.request_id));
+  stored.record.set_request_digest(std::move(job.request_digest));
+  v1::FineTuneJob& view = *stored.record.mutable_job();
+  view.set_name(JobName(stored.id));
+  *view.mutable_spec() = std::move(job.spec);
+  view.set_state(v1::FineTuneJob::QUEUED);
+  *view.mutable_create_time() = ToTimestamp(now);
+
+  JobEditor editor(std::move(stored), now);
+  v1::JobEvent event;
+  event.mutable_state_changed()->set_state(v1::FineTuneJob::QUEUED);
+  editor.Append(std::move(event));
+  editor.record_changed_ = true;
+  return editor;
+}
+
+v1::Attempt& JobEditor::present_attempt() {
+  return *job_.record.mutable_job()->mutable_attempts()->rbegin();
+}
+
+void JobEditor::Append(v1::JobEvent event) {
+  if (!event.has_event_time()) *event.mutable_event_time() = ToTimestamp(now_);
+  AppendEvent(std::move(event), transaction_);
+}
+
+absl::Status JobEditor::Transition(JobTrigger trigger, const v1::Failure* failure) {
+  v1::FineTuneJob& job = *job_.record.mutable_job();
+  const v1::FineTuneJob::State previous = job.state();
+  const std::optional<v1::FineTuneJob::State> next = NextJobState(previous, trigger);
+  if (!next.has_value()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("job ", job_.id, " is ", v1::FineTuneJob::State_Name(previous),
+                     ", which does not allow ", JobTriggerName(trigger)));
+  }
+  if (*next == previous) return absl::OkStatus();
+  record_changed_ = true;
+  job.set_state(*next);
+  if (IsFinal(*next)) *job.mutable_end_time() = ToTimestamp(now_);
+  v1::JobEvent event;
+  event.set_attempt(PresentAttempt(job_));
+  event.mutable_state_changed()->set_previous(previous);
+  event.mutable_state_changed()->set_state(*next);
+  if (*next == v1::FineTuneJob::FAILED && failure != nullptr) {
+    *job.mutable_failure() = *failure;
+    *event.mutable_state_changed()->mutable_failure() = *failure;
+  }
+  Append(std::move(event));
+  return absl::OkStatus();
+}
+
+absl::Status JobEditor::Assign(absl::string_view worker, absl::string_view incarnation,
+                               const std::vector<std::string>& device_ids) {
+  if (!NextJobState(state(), JobTrigger::kAssign).has_value()) {
+    return Transition(JobTrigger::kAssign, nullptr);
+  }
+  v1::FineTuneJob& job = *job_.record.mutable_job();
+  v1::Attempt& attempt = *job.add_attempts();
+  attempt.set_number(job.attempts_size());
+  attempt.set_worker(WorkerName(worker));
+  attempt.set_state(v1::Attempt::ACTIVE);
+  *attempt.mutable_start_time() = ToTimestamp(now_);
+  if (job_.record.checkpoints_size() > 0) {
+    attempt.set_start_step(job_.record.checkpoints().rbegin()->step());
+  }
+  if (!job.has_start_time()) *job.mutable_start_time() = ToTimestamp(now_);
+  internal::v1::AttemptRecord& record = *job_.record.add_attempts();
+  record.set_incarnation(std::string(incarnation));
+  record.mutable_device_ids()->Assign(device_ids.begin(), device_ids.end());
+  job_.record.clear_retry_time();
+  // The new attempt numbers its events from 1 and has made no progress.
+  transaction_.cursor.acknowledged_sequence = 0;
+  transaction_.cursor.progress.Clear();
+
+  v1::JobEvent event;
+  event.set_attempt(attempt.number());
+  *event.mutable_attempt_changed() = attempt;
+  Append(std::move(event));
+  return Transition(JobTrigger::kAssign, nullptr);
+}
+
+absl::Status JobEditor::Cancel() {
+  LONGLORA_RETURN_IF_ERROR(Transition(JobTrigger::kCancel, nullptr));
+  if (IsFinal(state())) job_.record.clear_retry_time();
+  return absl::OkStatus();
+}
+
+absl::Status JobEditor::EndAttempt(const Verdict& verdict, absl::Time retry_time) {
+  if (!NextJobState(state(), verdict.trigger).has_value()) {
+    return Transition(verdict.trigger, nullptr);
+  }
+  record_changed_ = true;
+  v1::Attempt& attempt = present_attempt();
+  attempt.set_state(verdict.attempt_state);
+  *attempt.mutable_end_time() = ToTimestamp(now_);
+  if (verdict.failure.has_value()) *attempt.mutable_failure() = *verdict.failure;
+  v1::JobEvent event;
+  event.set_attempt(attempt.number());
+  *event.mutable_attempt_changed() = attempt;
+  Append(std::move(event));
+  if (verdict.trigger == JobTrigger::kRequeue) {
+    *job_.record.mutable_retry_time() = ToTimestamp(retry_time);
+  }
+  return Transition(verdict.trigger, verdict.failure.has_value() ? &*verdict.failure : nullptr);
+}
+
+absl::Status JobEditor::RecordEvents(const std::vector<v1::JobEvent>& events) {
+  for (v1::JobEvent event : events) {
+    event.set_attempt(PresentAttempt(job_));
+    UpdateProgress(event, transaction_.cursor.progress);
+    const bool prepared = event.has_prepared();
+    Append(std::move(event));
+    ++transaction_.cursor.acknowledged_sequence;
+    if (prepared) LONGLORA_RETURN_IF_ERROR(Transition(JobTrigger::kPrepared, nullptr));
+  }
+  return absl::OkStatus();
+}
+
+std::vector<v1::Checkpoint> JobEditor::CommitCheckpoint(v1::Checkpoint checkpoint) {
+  auto& kept = *job_.record.mutable_checkpoints();
+  const int32_t attempt = PresentAttempt(job_);
+  const auto same = std::find_if(kept.begin(), kept.end(), [&](const v1::Checkpoint& other) {
+    return other.step() == checkpoint.step();
+  });
+  if (same != kept.end() && same->attempt() == attempt) return {};
+
+  checkpoint.set_name(CheckpointName(job_.id, checkpoint.step()));
+  checkpoint.set_attempt(attempt);
+  *checkpoint.mutable_create_time() = ToTimestamp(now_);
+  int64_t size_bytes = 0;
+  for (const v1::Artifact& artifact : checkpoint.artifacts()) size_bytes += artifact.size_bytes();
+  checkpoint.set_size_bytes(size_bytes);
+  const v1::Progress& progress = job_.cursor.progress;
+  if (!checkpoint.has_loss() && progress.step() == checkpoint.step() && progress.step() > 0) {
+    checkpoint.set_loss(progress.loss());
+  }
+  const int64_t kept_max = CheckpointsKept(job_.record.job().spec());
+  // A delayed repeat of a checkpoint that retention has dropped in the meantime.
+  if (same == kept.end() && kept.size() >= kept_max && checkpoint.step() < kept.begin()->step()) {
+    return {std::move(checkpoint)};
+  }
+
+  std::vector<v1::Checkpoint> dropped;
+  record_changed_ = true;
+  if (same != kept.end()) {
+    dropped.push_back(std::move(*same));
+    kept.erase(same);
+  }
+  job_.record.mutable_attempts()->rbegin()->set_checkpoint_count(
+      job_.record.attempts().rbegin()->checkpoint_count() + 1);
+  v1::JobEvent event;
+  event.set_attempt(attempt);
+  *event.mutable_checkpoint() = checkpoint;
+  Append(std::move(event));
+  *kept.Add() = std::move(checkpoint);
+  std::sort(kept.begin(), kept.end(),
+            [](const v1::Checkpoint& a, const v1::Checkpoint& b) { return a.step() < b.step(); });
+  while (kept.size() > kept_max) {
+    dropped.push_back(std::move(*kept.begin()));
+    kept.erase(kept.begin());
+  }
+  return dropped;
+}
+
+void JobEditor::CommitResults(std::vector<v1::Artifact> results) {
+  std::sort(results.begin(), results.end(),
+            [](const v1::Artifact& a, const v1::Artifact& b) { return a.path() < b.path(); });
+  record_changed_ = true;
+  job_.record.mutable_results()->Assign(results.begin(), results.end());
+  job_.record.set_results_attempt(PresentAttempt(job_));
+}
+
+bool JobEditor::changed() const { return record_changed_ || !transaction_.events.empty(); }
+
+JobTransaction JobEditor::TakeTransaction() {
+  if (record_changed_) {
+    transaction_.record = job_.record;
+    ++job_.revision;
+  }
+  job_.cursor = transaction_.cursor;
+  return std::move(transaction_);
+}
+
+AttemptFacts FactsOf(const StoredJob& job, int32_t failed_attempts_max) {
+  AttemptFacts facts;
+  facts.job_state = job.record.job().state();
+  facts.results_committed = job.record.results_attempt() == PresentAttempt(job);
+  facts.failures_before = FailuresInARow(job.record);
+  facts.checkpoint_committed = job.record.attempts().rbegin()->checkpoint_count() > 0;
+  facts.failed_attempts_max = failed_attempts_max;
+  return facts;
+}
+
+int32_t PresentAttempt(const StoredJob& job) { return job.record.job().attempts_size(); }
+
+}  // namespace longlora::server

@@ -1,0 +1,236 @@
+// The server's mind: takes jobs, places them on workers, follows their attempts, ends them. One
+// lock over plain state in memory; every change is a transaction of the store, handed over under
+// the lock (so in order) and awaited outside it (so many share one commit). Nothing is answered
+// before what the answer rests on is durable. Decisions are made elsewhere, by pure code:
+// job_state_machine, failure_policy, placement, job_editor. Knows no files: server/artifacts keeps
+// them. Thread-safe.
+//
+// A worker of the seam and a client of the API call the same object, through server/api. Jobs are
+// named by resource name ("fineTuneJobs/{id}"), workers by id; a malformed name is INVALID_ARGUMENT
+// (NAME_INVALID). Any call may answer UNAVAILABLE when the store fails: nothing changed, try again.
+#ifndef LONGLORA_SERVER_SCHEDULER_SCHEDULER_H_
+#define LONGLORA_SERVER_SCHEDULER_SCHEDULER_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "common/ids/id_generator.h"
+#include "common/time/clock.h"
+#include "longlora/v1/fine_tune_job.pb.h"
+#include "longlora/v1/fine_tune_spec.pb.h"
+#include "longlora/v1/worker_directory_service.pb.h"
+#include "longlora/worker/v1/worker_service.pb.h"
+#include "server/events/event_hub.h"
+#include "server/scheduler/failure_policy.h"
+#include "server/scheduler/job_editor.h"
+#include "server/scheduler/placement.h"
+#include "server/scheduler/scheduler_options.h"
+#include "server/scheduler/scheduler_snapshot.h"
+#include "server/scheduler/worker_registry.h"
+#include "server/store/job_store.h"
+
+namespace longlora::server {
+
+struct SubmitRequest {
+  v1::FineTuneSpec spec;   // checked by the caller (common::CheckTrainSpec); its files exist
+  std::string request_id;  // empty: none
+  bool validate_only = false;
+};
+
+struct JobPage {
+  std::vector<v1::FineTuneJob> jobs;  // newest first
+  int64_t next_before_order =
+      0;  // for JobQuery::before_order of the next page; 0: this was the last
+};
+
+// An artifact of a job and the attempt that wrote it: where server/artifacts keeps the content.
+struct OwnedArtifact {
+  int32_t attempt = 0;
+  v1::Artifact artifact;
+};
+
+class Scheduler {
+ public:
+  struct Dependencies {
+    JobStore* store = nullptr;
+    EventHub* hub = nullptr;
+    common::Clock* clock = nullptr;
+    common::IdGenerator* ids = nullptr;
+  };
+
+  // Takes over what the store holds: live jobs go on, their workers get a fresh lease to report in.
+  static absl::StatusOr<std::unique_ptr<Scheduler>> Create(SchedulerOptions options,
+                                                           Dependencies dependencies);
+  ~Scheduler();
+
+  // --- For users (scheduler_submit.cc, scheduler_cancel.cc, scheduler_read.cc) ---
+
+  // Accepts a job. OK: it is durable. A repeat with the same request_id and spec returns the first
+  // job as it is now. ALREADY_EXISTS (REQUEST_ID_REUSED), FAILED_PRECONDITION (MODEL_UNAVAILABLE:
+  // no known worker has the base model, or may read the initial adapter), RESOURCE_EXHAUSTED
+  // (QUEUE_FULL). Nothing is stored on an error, nor with validate_only.
+  absl::StatusOr<v1::FineTuneJob> Submit(const SubmitRequest& request) ABSL_LOCKS_EXCLUDED(mutex_);
+  // CANCELLED at once when nothing was running, else CANCELLING. NOT_FOUND (JOB_NOT_FOUND),
+  // FAILED_PRECONDITION (JOB_FINAL), ABORTED (ETAG_MISMATCH). Empty etag: any.
+  absl::StatusOr<v1::FineTuneJob> Cancel(absl::string_view job, absl::string_view etag)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // Removes the job and its events; the caller then removes its artifacts. NOT_FOUND
+  // (JOB_NOT_FOUND), FAILED_PRECONDITION (JOB_NOT_FINAL, JOB_HAS_ARTIFACTS), ABORTED
+  // (ETAG_MISMATCH).
+  absl::Status Delete(absl::string_view job, absl::string_view etag, bool force)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // NOT_FOUND (JOB_NOT_FOUND).
+  absl::StatusOr<v1::FineTuneJob> GetJob(absl::string_view job) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<JobPage> ListJobs(const JobQuery& query) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Committed checkpoints, oldest first. NOT_FOUND (JOB_NOT_FOUND).
+  absl::StatusOr<std::vector<v1::Checkpoint>> ListCheckpoints(absl::string_view job)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // Results of a SUCCEEDED job, sorted by path; none before. NOT_FOUND (JOB_NOT_FOUND).
+  absl::StatusOr<std::vector<v1::Artifact>> ListResults(absl::string_view job)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // A committed artifact: of a checkpoint, or of the results of a SUCCEEDED job. NOT_FOUND
+  // (JOB_NOT_FOUND, ARTIFACT_NOT_FOUND).
+  absl::StatusOr<OwnedArtifact> FindArtifact(absl::string_view job, absl::string_view path)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // Every known worker, sorted by name.
+  std::vector<v1::Worker> ListWorkers() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // --- For workers (scheduler_synchronize.cc, scheduler_attempts.cc) ---
+
+  // See WorkerService.Synchronize. INVALID_ARGUMENT (WORKER_INVALID), ALREADY_EXISTS
+  // (WORKER_NAME_TAKEN).
+  absl::StatusOr<worker::v1::SynchronizeResponse> Synchronize(
+      const worker::v1::SynchronizeRequest& request) ABSL_LOCKS_EXCLUDED(mutex_);
+  // See WorkerService.ReportEvents. Returns the acknowledged sequence. FAILED_PRECONDITION
+  // (STALE_ATTEMPT), OUT_OF_RANGE (SEQUENCE_GAP), INVALID_ARGUMENT (EVENT_INVALID: too many, or a
+  // kind only the server makes).
+  absl::StatusOr<int64_t> RecordEvents(const worker::v1::ReportEventsRequest& request)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // OK when the attempt is the job's present one, on this worker. For artifact calls, before each
+  // file is opened and again before it counts. FAILED_PRECONDITION (STALE_ATTEMPT).
+  absl::Status CheckAttempt(absl::string_view worker, absl::string_view job, int32_t attempt)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // See WorkerService.CommitArtifacts. The caller has checked that every artifact is stored whole.
+  // Returns the checkpoints that are no longer the job's, for the caller to remove their files (of
+  // Checkpoint.attempt). FAILED_PRECONDITION (STALE_ATTEMPT), INVALID_ARGUMENT
+  // (CHECKPOINT_INVALID).
+  absl::StatusOr<std::vector<v1::Checkpoint>> CommitArtifacts(
+      const worker::v1::CommitArtifactsRequest& request) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // --- For the server itself ---
+
+  // Ends lapsed leases, gives lost attempts' jobs back to the queue and places what can be placed.
+  // SchedulerLoop calls it in production, tests call it by hand.
+  void Tick() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Blocks until a placement is due, at most for `timeout` of real time.
+  void AwaitWork(absl::Duration timeout) ABSL_LOCKS_EXCLUDED(mutex_);
+  SchedulerSnapshot Snapshot() ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  struct LiveJob {
+    StoredJob job;
+    CommitTicket pending;            // of its newest change
+    int64_t epoch = 0;               // counts how often it was taken back to what the store holds
+    common::MonotonicTime retry_at;  // a QUEUED job is not placed before
+    std::optional<WaitReason> wait;  // of a QUEUED job, as the last placement saw it
+    int32_t jobs_ahead = 0;
+  };
+  // A change handed to the store, to be awaited outside the lock.
+  struct Handed {
+    std::string id;
+    int64_t epoch = 0;
+    int64_t serial = 0;  // key in in_flight_
+    CommitTicket ticket;
+  };
+  // The clock is read once for each change.
+  struct Moment {
+    absl::Time date;
+    common::MonotonicTime monotonic;
+  };
+  // A job and what only the scheduler knows of it.
+  struct Sight {
+    StoredJob job;
+    v1::FineTuneJob view;
+  };
+
+  Scheduler(SchedulerOptions options, Dependencies dependencies);
+  Moment Now() const;
+
+  // scheduler.cc: the state in memory and its way to the store.
+  absl::Status Load() ABSL_LOCKS_EXCLUDED(mutex_);
+  LiveJob* FindLive(absl::string_view id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Adds a job to the queue or to its worker's holdings, and takes it out again.
+  void Index(LiveJob& live, Moment now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Unindex(LiveJob& live) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Makes the editor's change the job's state and hands it to the store.
+  Handed Apply(LiveJob& live, JobEditor editor, Moment now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Waits for what was handed over, wakes watchers, takes back what the store refused and lets go
+  // of final jobs. The first error.
+  absl::Status Await(const std::vector<Handed>& handed) ABSL_LOCKS_EXCLUDED(mutex_);
+  void TakeBack(const Handed& handed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Forget(absl::string_view id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // scheduler_read.cc
+  v1::FineTuneJob View(const LiveJob& live) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The job, live or final, once everything seen in it is durable.
+  absl::StatusOr<Sight> Look(absl::string_view job) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // scheduler_submit.cc
+  absl::Status CheckModel(const v1::FineTuneSpec& spec) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The job that an earlier request with this request_id made; nullopt: there was none.
+  absl::StatusOr<std::optional<v1::FineTuneJob>> FindRepeat(const std::string& request_id,
+                                                            absl::string_view digest)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // scheduler_attempts.cc
+  // The job when `attempt` is its active one on `worker`; STALE_ATTEMPT otherwise.
+  absl::StatusOr<LiveJob*> FindAttempt(absl::string_view worker, absl::string_view job,
+                                       int32_t attempt) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EndAttempt(LiveJob& live, const AttemptEnd& end, Moment now, std::vector<Handed>& handed)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // scheduler_synchronize.cc
+  void ReadReport(const worker::v1::SynchronizeRequest& request, Moment now,
+                  std::vector<Handed>& handed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  worker::v1::SynchronizeResponse DesiredState(absl::string_view worker)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  worker::v1::Assignment ToAssignment(const LiveJob& live) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // scheduler_reconcile.cc
+  void ExpireLeases(Moment now, std::vector<Handed>& handed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Place(Moment now, std::vector<Handed>& handed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ForgetOldWorkers(Moment now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const SchedulerOptions options_;
+  const Dependencies dependencies_;
+
+  absl::Mutex mutex_;
+  // By id. A final job leaves when that is durable; from then on the store alone has it.
+  std::map<std::string, LiveJob, std::less<>> live_jobs_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, std::string, std::less<>> ids_by_request_id_ ABSL_GUARDED_BY(mutex_);
+  std::map<int64_t, LiveJob*> queued_ ABSL_GUARDED_BY(mutex_);  // by order; into live_jobs_
+  // When back-offs end; may hold times of jobs that wait no more.
+  std::multiset<absl::Duration> retry_times_ ABSL_GUARDED_BY(mutex_);
+  // Changes of jobs whose outcome is not yet known or not yet acted upon, by serial.
+  std::map<int64_t, CommitTicket> in_flight_ ABSL_GUARDED_BY(mutex_);
+  int64_t newest_serial_ ABSL_GUARDED_BY(mutex_) = 0;
+  WorkerRegistry workers_ ABSL_GUARDED_BY(mutex_);
+  int64_t newest_order_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool placement_due_ ABSL_GUARDED_BY(mutex_) = true;
+  std::map<v1::FineTuneJob::State, int64_t> jobs_by_state_ ABSL_GUARDED_BY(mutex_);
+  SchedulerCounters counters_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace longlora::server
+
+#endif  // LONGLORA_SERVER_SCHEDULER_SCHEDULER_H_

@@ -1,0 +1,93 @@
+// How users end and remove jobs.
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/status/status_macros.h"
+#include "rpc/grpc_status.h"
+#include "server/events/job_errors.h"
+#include "server/scheduler/scheduler.h"
+#include "server/store/resource_names.h"
+
+namespace longlora::server {
+namespace {
+
+absl::Status CheckEtag(const StoredJob& job, absl::string_view etag) {
+  const std::string present = EtagOf(job.revision);
+  if (etag.empty() || etag == present) return absl::OkStatus();
+  return rpc::MakeError(absl::StatusCode::kAborted,
+                        absl::StrCat(JobName(job.id), " has changed since you read it (etag ", etag,
+                                     ", now ", present, "): get it again and decide anew"),
+                        {"ETAG_MISMATCH", {{"job", JobName(job.id)}, {"etag", present}}, {}});
+}
+
+absl::Status JobFinal(const StoredJob& job) {
+  const std::string state = v1::FineTuneJob::State_Name(job.record.job().state());
+  return rpc::MakeError(absl::StatusCode::kFailedPrecondition,
+                        absl::StrCat(JobName(job.id), " is already ", state),
+                        {"JOB_FINAL", {{"job", JobName(job.id)}, {"state", state}}, {}});
+}
+
+}  // namespace
+
+absl::StatusOr<v1::FineTuneJob> Scheduler::Cancel(absl::string_view job, absl::string_view etag) {
+  LONGLORA_ASSIGN_OR_RETURN(const std::string id, JobIdOf(job));
+  v1::FineTuneJob view;
+  std::optional<Handed> handed;
+  bool is_live = false;
+  {
+    absl::MutexLock lock(&mutex_);
+    LiveJob* live = FindLive(id);
+    if (live != nullptr && !IsFinal(live->job.record.job().state())) {
+      LONGLORA_RETURN_IF_ERROR(CheckEtag(live->job, etag));
+      is_live = true;
+      const Moment now = Now();
+      JobEditor editor(live->job, now.date);
+      LONGLORA_RETURN_IF_ERROR(editor.Cancel());
+      if (editor.changed()) handed = Apply(*live, std::move(editor), now);
+      view = View(*live);
+    }
+  }
+  if (handed.has_value()) {
+    LONGLORA_RETURN_IF_ERROR(Await({*handed}));
+    return view;
+  }
+  LONGLORA_ASSIGN_OR_RETURN(Sight sight, Look(job));
+  if (!is_live) return JobFinal(sight.job);
+  return std::move(sight.view);  // it was CANCELLING already
+}
+
+absl::Status Scheduler::Delete(absl::string_view job, absl::string_view etag, bool force) {
+  LONGLORA_ASSIGN_OR_RETURN(const std::string id, JobIdOf(job));
+  LONGLORA_ASSIGN_OR_RETURN(const Sight sight, Look(job));
+  LONGLORA_RETURN_IF_ERROR(CheckEtag(sight.job, etag));
+  const std::string state = v1::FineTuneJob::State_Name(sight.view.state());
+  if (!IsFinal(sight.view.state())) {
+    return rpc::MakeError(absl::StatusCode::kFailedPrecondition,
+                          absl::StrCat(job, " is ", state, ": cancel it first"),
+                          {"JOB_NOT_FINAL", {{"job", std::string(job)}, {"state", state}}, {}});
+  }
+  const internal::v1::JobRecord& record = sight.job.record;
+  if (!force && (record.checkpoints_size() > 0 || record.results_size() > 0)) {
+    return rpc::MakeError(absl::StatusCode::kFailedPrecondition,
+                          absl::StrCat(job,
+                                       " has checkpoints or results, which would go with it: "
+                                       "set force to delete them, too"),
+                          {"JOB_HAS_ARTIFACTS", {{"job", std::string(job)}}, {}});
+  }
+  JobTransaction transaction;
+  transaction.id = id;
+  transaction.expected_revision = sight.job.revision;
+  transaction.expected_last_event_sequence = sight.job.cursor.last_event_sequence;
+  transaction.remove = true;
+  const absl::Status outcome = dependencies_.store->Enqueue(std::move(transaction)).Wait();
+  if (!outcome.ok()) return WithJobReason(outcome, id);
+  {
+    absl::MutexLock lock(&mutex_);
+    Forget(id);  // when it became final only just now
+    --jobs_by_state_[sight.view.state()];
+  }
+  dependencies_.hub->Notify(id);
+  return absl::OkStatus();
+}
+
+}  // namespace longlora::server

@@ -1,0 +1,199 @@
+// What users see: jobs, checkpoints, results, workers, and the figures for metrics.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "common/status/status_macros.h"
+#include "rpc/grpc_status.h"
+#include "server/events/job_errors.h"
+#include "server/scheduler/scheduler.h"
+#include "server/store/resource_names.h"
+#include "server/store/timestamps.h"
+
+namespace longlora::server {
+namespace {
+
+constexpr WaitReason kWaitReasons[] = {WaitReason::kNoWorker, WaitReason::kNoModel,
+                                       WaitReason::kNoDevices, WaitReason::kWaitingForDevices,
+                                       WaitReason::kBackOff};
+
+std::string WaitMessage(WaitReason reason, const v1::FineTuneSpec& spec) {
+  switch (reason) {
+    case WaitReason::kNoWorker:
+      return "no worker is connected";
+    case WaitReason::kNoModel:
+      return absl::StrCat(
+          "no connected worker has the base model \"", spec.base_model(), "\"",
+          spec.method().initial_adapter().empty() ? "" : " and the initial adapter");
+    case WaitReason::kNoDevices:
+      return absl::StrCat("no connected worker that has the model has ", DeviceCountOf(spec), " ",
+                          DeviceKindOf(spec), " device(s)");
+    case WaitReason::kWaitingForDevices:
+      return absl::StrCat("waits until ", DeviceCountOf(spec), " ", DeviceKindOf(spec),
+                          " device(s) of one worker are free");
+    case WaitReason::kBackOff:
+      return "waits before another attempt after a failure";
+  }
+  return "";
+}
+
+}  // namespace
+
+v1::FineTuneJob Scheduler::View(const LiveJob& live) {
+  v1::FineTuneJob view = ToFineTuneJob(live.job);
+  if (view.state() == v1::FineTuneJob::QUEUED && live.wait.has_value()) {
+    v1::ScheduleReason& reason = *view.mutable_schedule_reason();
+    reason.set_code(std::string(WaitReasonCode(*live.wait)));
+    reason.set_message(WaitMessage(*live.wait, view.spec()));
+    reason.set_jobs_ahead(live.jobs_ahead);
+  }
+  return view;
+}
+
+absl::StatusOr<Scheduler::Sight> Scheduler::Look(absl::string_view job) {
+  LONGLORA_ASSIGN_OR_RETURN(const std::string id, JobIdOf(job));
+  std::optional<Sight> sight;
+  CommitTicket pending;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (const LiveJob* live = FindLive(id); live != nullptr) {
+      sight = Sight{live->job, View(*live)};
+      pending = live->pending;
+    }
+  }
+  if (sight.has_value() && pending.Wait().ok()) return *std::move(sight);
+  absl::StatusOr<StoredJob> stored = dependencies_.store->ReadJob(id);
+  if (!stored.ok()) return WithJobReason(stored.status(), id);
+  v1::FineTuneJob view = ToFineTuneJob(*stored);
+  return Sight{*std::move(stored), std::move(view)};
+}
+
+absl::StatusOr<v1::FineTuneJob> Scheduler::GetJob(absl::string_view job) {
+  LONGLORA_ASSIGN_OR_RETURN(Sight sight, Look(job));
+  return std::move(sight.view);
+}
+
+absl::StatusOr<JobPage> Scheduler::ListJobs(const JobQuery& query) {
+  JobQuery one_more = query;
+  ++one_more.limit;
+  LONGLORA_ASSIGN_OR_RETURN(std::vector<StoredJob> stored, dependencies_.store->ListJobs(one_more));
+  JobPage page;
+  if (static_cast<int32_t>(stored.size()) > query.limit) {
+    stored.pop_back();
+    page.next_before_order = stored.back().order;
+  }
+  absl::MutexLock lock(&mutex_);
+  for (const StoredJob& job : stored) {
+    const LiveJob* live = FindLive(job.id);
+    // What is in memory may be ahead of what is durable; the reason to wait belongs to one
+    // revision.
+    const bool current = live != nullptr && live->job.revision == job.revision;
+    v1::FineTuneJob view = ToFineTuneJob(job);
+    if (current) *view.mutable_schedule_reason() = View(*live).schedule_reason();
+    if (view.schedule_reason().code().empty()) view.clear_schedule_reason();
+    page.jobs.push_back(std::move(view));
+  }
+  return page;
+}
+
+absl::StatusOr<std::vector<v1::Checkpoint>> Scheduler::ListCheckpoints(absl::string_view job) {
+  LONGLORA_ASSIGN_OR_RETURN(const Sight sight, Look(job));
+  const auto& checkpoints = sight.job.record.checkpoints();
+  return std::vector<v1::Checkpoint>(checkpoints.begin(), checkpoints.end());
+}
+
+absl::StatusOr<std::vector<v1::Artifact>> Scheduler::ListResults(absl::string_view job) {
+  LONGLORA_ASSIGN_OR_RETURN(const Sight sight, Look(job));
+  if (sight.view.state() != v1::FineTuneJob::SUCCEEDED) return std::vector<v1::Artifact>();
+  const auto& results = sight.job.record.results();
+  return std::vector<v1::Artifact>(results.begin(), results.end());
+}
+
+absl::StatusOr<OwnedArtifact> Scheduler::FindArtifact(absl::string_view job,
+                                                      absl::string_view path) {
+  LONGLORA_ASSIGN_OR_RETURN(const Sight sight, Look(job));
+  for (const v1::Checkpoint& checkpoint : sight.job.record.checkpoints()) {
+    for (const v1::Artifact& artifact : checkpoint.artifacts()) {
+      if (artifact.path() == path) return OwnedArtifact{checkpoint.attempt(), artifact};
+    }
+  }
+  if (sight.view.state() == v1::FineTuneJob::SUCCEEDED) {
+    for (const v1::Artifact& artifact : sight.job.record.results()) {
+      if (artifact.path() == path)
+        return OwnedArtifact{sight.job.record.results_attempt(), artifact};
+    }
+  }
+  return rpc::MakeError(
+      absl::StatusCode::kNotFound,
+      absl::StrCat(job, " has no artifact \"", path, "\": list its artifacts and checkpoints"),
+      {"ARTIFACT_NOT_FOUND", {{"job", std::string(job)}, {"path", std::string(path)}}, {}});
+}
+
+std::vector<v1::Worker> Scheduler::ListWorkers() {
+  std::vector<v1::Worker> workers;
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [id, known] : workers_.workers()) {
+    v1::Worker worker = known.record.worker();
+    worker.set_state(known.connected ? v1::Worker::CONNECTED : v1::Worker::LOST);
+    for (const auto& [job, devices] : known.held) {
+      for (v1::Device& device : *worker.mutable_devices()) {
+        if (std::find(devices.begin(), devices.end(), device.id()) != devices.end()) {
+          device.set_job(JobName(job));
+        }
+      }
+    }
+    workers.push_back(std::move(worker));
+  }
+  return workers;
+}
+
+SchedulerSnapshot Scheduler::Snapshot() {
+  SchedulerSnapshot snapshot;
+  for (int state = v1::FineTuneJob::QUEUED; state <= v1::FineTuneJob::State_MAX; ++state) {
+    snapshot.jobs_by_state[static_cast<v1::FineTuneJob::State>(state)] = 0;
+  }
+  for (const WaitReason reason : kWaitReasons) {
+    snapshot.queued_by_reason[std::string(WaitReasonCode(reason))] = 0;
+  }
+  snapshot.devices = {{"cpu", {}}, {"cuda", {}}};
+
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [state, count] : jobs_by_state_) snapshot.jobs_by_state[state] = count;
+  for (const auto& [order, live] : queued_) {
+    if (live->wait.has_value()) {
+      ++snapshot.queued_by_reason[std::string(WaitReasonCode(*live->wait))];
+    }
+  }
+  if (!queued_.empty()) {
+    snapshot.oldest_queued_time =
+        FromTimestamp(queued_.begin()->second->job.record.job().create_time());
+  }
+  for (const auto& [id, known] : workers_.workers()) {
+    ++(known.connected ? snapshot.workers_connected : snapshot.workers_lost);
+    if (known.connected) {
+      for (const v1::Device& device : known.record.worker().devices()) {
+        ++snapshot.devices[device.kind()].total;
+      }
+    }
+    for (const auto& [job, devices] : known.held) {
+      const StoredJob& held = FindLive(job)->job;
+      if (known.connected) {
+        snapshot.devices[std::string(DeviceKindOf(held.record.job().spec()))].used +=
+            static_cast<int64_t>(devices.size());
+      }
+      LiveJobSnapshot live{
+          job,         id, PresentAttempt(held), held.record.job().state(), held.cursor.progress,
+          std::nullopt};
+      if (held.record.checkpoints_size() > 0) {
+        live.last_checkpoint_time =
+            FromTimestamp(held.record.checkpoints().rbegin()->create_time());
+      }
+      snapshot.live_jobs.push_back(std::move(live));
+    }
+  }
+  snapshot.counters = counters_;
+  return snapshot;
+}
+
+}  // namespace longlora::server

@@ -1,0 +1,176 @@
+#include "server/scheduler/worker_registry.h"
+
+#include <google/protobuf/util/message_differencer.h>
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "common/status/status_macros.h"
+#include "rpc/grpc_status.h"
+#include "server/store/resource_names.h"
+#include "server/store/timestamps.h"
+
+namespace longlora::server {
+namespace {
+
+// Limits of what one worker may say of itself.
+constexpr int kDevicesMax = 1024;
+constexpr int kModelsMax = 10'000;
+constexpr int kRootsMax = 256;
+constexpr size_t kSupersededMax = 16;
+constexpr size_t kIncarnationMax = 128;
+
+absl::Status WorkerInvalid(absl::string_view message) {
+  return rpc::MakeError(absl::StatusCode::kInvalidArgument, message, {"WORKER_INVALID", {}, {}});
+}
+
+absl::Status CheckDevices(const worker::v1::SynchronizeRequest& request) {
+  std::set<absl::string_view> ids;
+  for (const v1::Device& device : request.devices()) {
+    if (device.id().empty()) return WorkerInvalid("devices.id: must not be empty");
+    if (!ids.insert(device.id()).second) {
+      return WorkerInvalid(absl::StrCat("devices.id: \"", device.id(), "\" is listed twice"));
+    }
+    if (device.kind() != "cpu" && device.kind() != "cuda") {
+      return WorkerInvalid(absl::StrCat("devices.kind: \"", device.kind(), "\" of ", device.id(),
+                                        "; expected cpu or cuda"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckReport(const worker::v1::SynchronizeRequest& request) {
+  if (!IsWorkerId(request.worker())) {
+    return WorkerInvalid(absl::StrCat("worker: \"", request.worker(),
+                                      "\" is no name: 1 to 63 of a-z, 0-9, - and ., beginning and "
+                                      "ending with a letter or digit"));
+  }
+  if (request.incarnation().empty() || request.incarnation().size() > kIncarnationMax) {
+    return WorkerInvalid(absl::StrCat("incarnation: 1 to ", kIncarnationMax, " characters"));
+  }
+  if (request.devices_size() > kDevicesMax || request.models_size() > kModelsMax ||
+      request.allowed_roots_size() > kRootsMax) {
+    return WorkerInvalid(absl::StrCat("at most ", kDevicesMax, " devices, ", kModelsMax,
+                                      " models and ", kRootsMax, " allowed roots"));
+  }
+  return CheckDevices(request);
+}
+
+internal::v1::WorkerRecord ToRecord(const worker::v1::SynchronizeRequest& request,
+                                    absl::Time date) {
+  internal::v1::WorkerRecord record;
+  v1::Worker& worker = *record.mutable_worker();
+  worker.set_name(WorkerName(request.worker()));
+  *worker.mutable_devices() = request.devices();
+  for (v1::Device& device : *worker.mutable_devices()) device.clear_job();
+  *worker.mutable_models() = request.models();
+  worker.set_version(request.version());
+  *worker.mutable_last_contact_time() = ToTimestamp(date);
+  record.set_incarnation(request.incarnation());
+  *record.mutable_allowed_roots() = request.allowed_roots();
+  return record;
+}
+
+// Whether two records say the same but for the time of contact.
+bool SameButContact(internal::v1::WorkerRecord a, internal::v1::WorkerRecord b) {
+  a.mutable_worker()->clear_last_contact_time();
+  b.mutable_worker()->clear_last_contact_time();
+  return google::protobuf::util::MessageDifferencer::Equals(a, b);
+}
+
+}  // namespace
+
+void WorkerRegistry::Restore(internal::v1::WorkerRecord record, common::MonotonicTime lease_end) {
+  const std::string id(absl::StripPrefix(record.worker().name(), "workers/"));
+  KnownWorker& worker = workers_[id];
+  worker.stored_contact = FromTimestamp(record.worker().last_contact_time());
+  worker.record = std::move(record);
+  worker.lease_end = lease_end;
+}
+
+absl::StatusOr<WorkerRegistry::Accepted> WorkerRegistry::Report(
+    const worker::v1::SynchronizeRequest& request, absl::Time date, common::MonotonicTime lease_end,
+    absl::Duration store_interval) {
+  LONGLORA_RETURN_IF_ERROR(CheckReport(request));
+  const auto found = workers_.find(request.worker());
+  if (found != workers_.end()) {
+    const std::deque<std::string>& old = found->second.superseded;
+    if (std::find(old.begin(), old.end(), request.incarnation()) != old.end()) {
+      return rpc::MakeError(
+          absl::StatusCode::kAlreadyExists,
+          absl::StrCat("another worker process has taken over the name \"", request.worker(),
+                       "\": give each worker a --name of its own"),
+          {"WORKER_NAME_TAKEN", {{"worker", request.worker()}}, {}});
+    }
+  }
+  KnownWorker& worker = workers_[request.worker()];
+  if (!worker.record.incarnation().empty() &&
+      worker.record.incarnation() != request.incarnation()) {
+    worker.superseded.push_back(worker.record.incarnation());
+    if (worker.superseded.size() > kSupersededMax) worker.superseded.pop_front();
+  }
+  internal::v1::WorkerRecord record = ToRecord(request, date);
+  Accepted accepted;
+  const bool same = SameButContact(worker.record, record);
+  accepted.must_store = !same || date - worker.stored_contact >= store_interval;
+  accepted.offers_changed = !same || !worker.connected;
+  if (accepted.must_store) worker.stored_contact = date;
+  worker.record = std::move(record);
+  worker.connected = true;
+  worker.lease_end = lease_end;
+  return accepted;
+}
+
+void WorkerRegistry::Leave(absl::string_view id, common::MonotonicTime now) {
+  const auto found = workers_.find(id);
+  if (found == workers_.end()) return;
+  found->second.connected = false;
+  found->second.lease_end = now;
+}
+
+bool WorkerRegistry::Expire(common::MonotonicTime now) {
+  bool expired = false;
+  for (auto& [id, worker] : workers_) {
+    if (!worker.connected || now < worker.lease_end) continue;
+    worker.connected = false;
+    expired = true;
+  }
+  return expired;
+}
+
+std::vector<std::string> WorkerRegistry::ForgetBefore(absl::Time date) {
+  std::vector<std::string> forgotten;
+  for (auto i = workers_.begin(); i != workers_.end();) {
+    const KnownWorker& worker = i->second;
+    const bool stale = FromTimestamp(worker.record.worker().last_contact_time()) < date;
+    if (worker.connected || !worker.held.empty() || !stale) {
+      ++i;
+      continue;
+    }
+    forgotten.push_back(worker.record.worker().name());
+    i = workers_.erase(i);
+  }
+  return forgotten;
+}
+
+void WorkerRegistry::Hold(absl::string_view id, absl::string_view job,
+                          std::vector<std::string> device_ids) {
+  workers_[std::string(id)].held[std::string(job)] = std::move(device_ids);
+}
+
+void WorkerRegistry::Release(absl::string_view id, absl::string_view job) {
+  const auto found = workers_.find(id);
+  if (found == workers_.end()) return;
+  const auto held = found->second.held.find(job);
+  if (held != found->second.held.end()) found->second.held.erase(held);
+}
+
+const KnownWorker* WorkerRegistry::Find(absl::string_view id) const {
+  const auto found = workers_.find(id);
+  return found == workers_.end() ? nullptr : &found->second;
+}
+
+}  // namespace longlora::server

@@ -1,0 +1,77 @@
+#include "server/server_config.h"
+
+#include <CLI/CLI.hpp>
+#include <utility>
+
+#include "absl/time/time.h"
+
+namespace longlora::server {
+namespace {
+
+// Bounds of --lease-duration: below, heartbeats of a busy worker come too late; above, a lost
+// worker's job waits for an hour.
+constexpr absl::Duration kMinLease = absl::Seconds(1);
+constexpr absl::Duration kMaxLease = absl::Hours(1);
+
+std::string CheckLease(const std::string& text) {
+  absl::Duration duration;
+  if (!absl::ParseDuration(text, &duration)) return "write a duration like 30s or 2m";
+  if (duration < kMinLease || duration > kMaxLease) return "must be from 1s to 1h";
+  return "";
+}
+
+void AddOptions(CLI::App& app, ServerConfig& config, std::string& lease) {
+  app.set_config("--config", "", "File with the same keys, like data-dir = \"/var/lib/longlora\"");
+  app.allow_config_extras(CLI::config_extras_mode::error);
+  app.set_version_flag("--version", std::string(LONGLORA_VERSION));
+  app.add_option("--data-dir", config.data_dir, "Directory for jobs, dataset files and artifacts")
+      ->required();
+  app.add_option("--listen", config.listen, "HOST:PORT for gRPC")->capture_default_str();
+  app.add_option("--metrics-listen", config.metrics_listen,
+                 "HOST:PORT for Prometheus, path /metrics; empty: none")
+      ->capture_default_str();
+  app.add_option("--tls-cert", config.security.tls_cert, "PEM: the server's certificate chain");
+  app.add_option("--tls-key", config.security.tls_key, "PEM: its key");
+  app.add_option("--tls-client-ca", config.security.tls_client_ca,
+                 "PEM: clients must show a certificate signed by this");
+  app.add_option(
+      "--token-file", config.token_file,
+      "File whose first line every caller must send as bearer token (not for health checks)");
+  app.add_flag("--allow-plaintext", config.security.allow_plaintext,
+               "Serve without TLS on an address that other machines reach");
+  app.add_option("--max-file-bytes", config.max_file_bytes, "Largest dataset file")
+      ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--max-artifact-bytes", config.max_artifact_bytes,
+                 "Largest file of a job's results")
+      ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--lease-duration", lease, "How long a worker may go on without the server")
+      ->check(CLI::Validator(CheckLease, "DURATION"))
+      ->capture_default_str();
+  app.add_option("--log-level", config.log_level, "What is worth a line on standard error")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
+      ->capture_default_str();
+}
+
+}  // namespace
+
+std::variant<ServerConfig, int> ParseServerConfig(int argc, const char* const* argv) {
+  ServerConfig config;
+  std::string lease = absl::FormatDuration(config.scheduler.lease_duration);
+  CLI::App app("Takes fine-tuning jobs, gives them to workers, keeps what they produce.",
+               "longlora-server");
+  AddOptions(app, config, lease);
+  // CLI11 reports by exception; it goes no further than here.
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  absl::ParseDuration(lease, &config.scheduler.lease_duration);
+  return config;
+}
+
+}  // namespace longlora::server

@@ -1,0 +1,204 @@
+#include "server/store/sqlite_readers.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/status/status_macros.h"
+
+namespace longlora::server {
+namespace {
+
+constexpr int kConnectionsMax = 8;
+// What ReadRow expects, in this order.
+#define LONGLORA_JOB_COLUMNS                                                \
+  "SELECT j.job_order, j.id, j.revision, j.record, c.last_event_sequence, " \
+  "c.acknowledged_sequence, c.progress FROM jobs j JOIN job_cursors c USING(job_order) "
+
+// What was written as a protobuf message must parse as one; else the file is damaged.
+template <typename Message>
+absl::Status ParseStored(absl::string_view bytes, absl::string_view what, Message& message) {
+  if (message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat("the stored ", what, " is damaged: restore a backup"));
+}
+
+absl::StatusOr<StoredJob> ReadRow(const SqliteStatement& row) {
+  StoredJob job;
+  job.order = row.Int(0);
+  job.id = std::string(row.Bytes(1));
+  job.revision = row.Int(2);
+  LONGLORA_RETURN_IF_ERROR(ParseStored(row.Bytes(3), absl::StrCat("job ", job.id), job.record));
+  job.cursor.last_event_sequence = row.Int(4);
+  job.cursor.acknowledged_sequence = row.Int(5);
+  LONGLORA_RETURN_IF_ERROR(
+      ParseStored(row.Bytes(6), absl::StrCat("progress of job ", job.id), job.cursor.progress));
+  return job;
+}
+
+absl::StatusOr<std::vector<StoredJob>> ReadRows(SqliteStatement& statement) {
+  std::vector<StoredJob> jobs;
+  while (true) {
+    LONGLORA_ASSIGN_OR_RETURN(const bool found, statement.Step());
+    if (!found) return jobs;
+    LONGLORA_ASSIGN_OR_RETURN(StoredJob job, ReadRow(statement));
+    jobs.push_back(std::move(job));
+  }
+}
+
+absl::StatusOr<StoredJob> ReadOne(SqliteStatement& statement, absl::string_view key) {
+  LONGLORA_ASSIGN_OR_RETURN(const bool found, statement.Step());
+  if (!found) return absl::NotFoundError(absl::StrCat("no job \"", key, "\" is stored"));
+  return ReadRow(statement);
+}
+
+// States are our own numbers: safe inside SQL, and few enough for one prepared statement a
+// combination.
+std::string StateList(const std::vector<v1::FineTuneJob::State>& states) {
+  return absl::StrJoin(states, ",", [](std::string* out, v1::FineTuneJob::State state) {
+    absl::StrAppend(out, static_cast<int>(state));
+  });
+}
+
+// One view of the database for several statements. Ends when destroyed; it changed nothing.
+class ReadTransaction {
+ public:
+  explicit ReadTransaction(SqliteConnection& connection) : connection_(connection) {}
+  absl::Status Begin() { return connection_.Execute("BEGIN"); }
+  ~ReadTransaction() { connection_.Execute("ROLLBACK").IgnoreError(); }
+
+ private:
+  SqliteConnection& connection_;
+};
+
+}  // namespace
+
+SqliteReaders::Lease::~Lease() {
+  if (connection_ != nullptr) readers_->Return(std::move(connection_));
+}
+
+bool SqliteReaders::CanBorrow() const { return !idle_.empty() || lent_ < kConnectionsMax; }
+
+absl::StatusOr<SqliteReaders::Lease> SqliteReaders::Borrow() {
+  {
+    absl::MutexLock lock(&mutex_);
+    mutex_.Await(absl::Condition(this, &SqliteReaders::CanBorrow));
+    ++lent_;
+    if (!idle_.empty()) {
+      Lease lease(*this, std::move(idle_.back()));
+      idle_.pop_back();
+      return lease;
+    }
+  }
+  absl::StatusOr<std::unique_ptr<SqliteConnection>> connection = SqliteConnection::Open(path_);
+  if (!connection.ok()) {
+    absl::MutexLock lock(&mutex_);
+    --lent_;
+    return std::move(connection).status();
+  }
+  return Lease(*this, *std::move(connection));
+}
+
+void SqliteReaders::Return(std::unique_ptr<SqliteConnection> connection) {
+  absl::MutexLock lock(&mutex_);
+  --lent_;
+  idle_.push_back(std::move(connection));
+}
+
+absl::StatusOr<StoredJob> SqliteReaders::ReadJob(absl::string_view id) {
+  LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
+  LONGLORA_SQLITE_STATEMENT(read, *connection, LONGLORA_JOB_COLUMNS "WHERE j.id = ?1");
+  read.BindText(1, id);
+  return ReadOne(read, id);
+}
+
+absl::StatusOr<StoredJob> SqliteReaders::ReadJobByRequestId(absl::string_view request_id) {
+  LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
+  LONGLORA_SQLITE_STATEMENT(read, *connection, LONGLORA_JOB_COLUMNS "WHERE j.request_id = ?1");
+  read.BindText(1, request_id);
+  return ReadOne(read, request_id);
+}
+
+absl::StatusOr<std::vector<StoredJob>> SqliteReaders::ListJobs(const JobQuery& query) {
+  LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
+  const std::string sql = absl::StrCat(
+      LONGLORA_JOB_COLUMNS "WHERE (?1 = 0 OR j.job_order < ?1)",
+      query.states.empty() ? "" : absl::StrCat(" AND j.state IN (", StateList(query.states), ")"),
+      " ORDER BY j.job_order DESC LIMIT ?2");
+  LONGLORA_SQLITE_STATEMENT(read, *connection, sql);
+  read.Bind(1, query.before_order).Bind(2, query.limit);
+  return ReadRows(read);
+}
+
+absl::StatusOr<std::vector<StoredJob>> SqliteReaders::ListLiveJobs() {
+  LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
+  std::vector<v1::FineTuneJob::State> live;
+  for (int state = v1::FineTuneJob::State_MIN; state <= v1::FineTuneJob::State_MAX; ++state) {
+    const auto value = static_cast<v1::FineTuneJob::State>(state);
+    if (!IsFinal(value)) live.push_back(value);
+  }
+  const std::string sql = absl::StrCat(LONGLORA_JOB_COLUMNS "WHERE j.state IN (", StateList(live),
+                                       ") ORDER BY j.job_order");
+  LONGLORA_SQLITE_STATEMENT(read, *connection, sql);
+  return ReadRows(read);
+}
+
+absl::StatusOr<EventPage> SqliteReaders::ReadEvents(absl::string_view id, int64_t after_sequence,
+                                                    int32_t limit) {
+  LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
+  ReadTransaction view(*connection);
+  LONGLORA_RETURN_IF_ERROR(view.Begin());
+  LONGLORA_SQLITE_STATEMENT(
+      job, *connection,
+      "SELECT j.job_order, j.state, c.last_event_sequence FROM jobs j JOIN job_cursors c "
+      "USING(job_order) WHERE j.id = ?1");
+  job.BindText(1, id);
+  LONGLORA_ASSIGN_OR_RETURN(const bool job_found, job.Step());
+  if (!job_found) return absl::NotFoundError(absl::StrCat("no job \"", id, "\" is stored"));
+  EventPage page;
+  page.job_is_final = IsFinal(static_cast<v1::FineTuneJob::State>(job.Int(1)));
+  page.last_event_sequence = job.Int(2);
+
+  LONGLORA_SQLITE_STATEMENT(read, *connection,
+                            "SELECT sequence, event FROM job_events WHERE job_order = ?1 AND "
+                            "sequence > ?2 ORDER BY sequence LIMIT ?3");
+  read.Bind(1, job.Int(0)).Bind(2, after_sequence).Bind(3, limit);
+  while (true) {
+    LONGLORA_ASSIGN_OR_RETURN(const bool found, read.Step());
+    if (!found) return page;
+    LONGLORA_RETURN_IF_ERROR(ParseStored(read.Bytes(1),
+                                         absl::StrCat("event ", read.Int(0), " of job ", id),
+                                         page.events.emplace_back()));
+  }
+}
+
+absl::StatusOr<std::vector<internal::v1::WorkerRecord>> SqliteReaders::ListWorkers() {
+  LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
+  LONGLORA_SQLITE_STATEMENT(read, *connection, "SELECT name, record FROM workers ORDER BY name");
+  std::vector<internal::v1::WorkerRecord> workers;
+  while (true) {
+    LONGLORA_ASSIGN_OR_RETURN(const bool found, read.Step());
+    if (!found) return workers;
+    LONGLORA_RETURN_IF_ERROR(
+        ParseStored(read.Bytes(1), absl::StrCat("worker ", read.Bytes(0)), workers.emplace_back()));
+  }
+}
+
+absl::StatusOr<std::map<v1::FineTuneJob::State, int64_t>> SqliteReaders::CountJobsByState() {
+  LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
+  LONGLORA_SQLITE_STATEMENT(read, *connection, "SELECT state, count(*) FROM jobs GROUP BY state");
+  std::map<v1::FineTuneJob::State, int64_t> counts;
+  while (true) {
+    LONGLORA_ASSIGN_OR_RETURN(const bool found, read.Step());
+    if (!found) return counts;
+    counts[static_cast<v1::FineTuneJob::State>(read.Int(0))] = read.Int(1);
+  }
+}
+
+absl::StatusOr<int64_t> SqliteReaders::NewestOrder() {
+  LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
+  LONGLORA_SQLITE_STATEMENT(read, *connection, "SELECT coalesce(max(job_order), 0) FROM jobs");
+  LONGLORA_ASSIGN_OR_RETURN(const bool found, read.Step());
+  return found ? read.Int(0) : 0;
+}
+
+}  // namespace longlora::server

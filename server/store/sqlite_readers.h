@@ -1,0 +1,63 @@
+// Every query of the SQLite store, on a small pool of reading connections. Thread-safe.
+#ifndef LONGLORA_SERVER_STORE_SQLITE_READERS_H_
+#define LONGLORA_SERVER_STORE_SQLITE_READERS_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "server/store/job_store.h"
+#include "server/store/sqlite_connection.h"
+
+namespace longlora::server {
+
+class SqliteReaders {
+ public:
+  // Opens connections to `path` as they are needed; more than a few readers at once take turns.
+  explicit SqliteReaders(std::string path) : path_(std::move(path)) {}
+
+  // See JobStore.
+  absl::StatusOr<StoredJob> ReadJob(absl::string_view id);
+  absl::StatusOr<StoredJob> ReadJobByRequestId(absl::string_view request_id);
+  absl::StatusOr<std::vector<StoredJob>> ListJobs(const JobQuery& query);
+  absl::StatusOr<std::vector<StoredJob>> ListLiveJobs();
+  absl::StatusOr<EventPage> ReadEvents(absl::string_view id, int64_t after_sequence, int32_t limit);
+  absl::StatusOr<std::vector<internal::v1::WorkerRecord>> ListWorkers();
+  absl::StatusOr<std::map<v1::FineTuneJob::State, int64_t>> CountJobsByState();
+  absl::StatusOr<int64_t> NewestOrder();
+
+ private:
+  // A connection on loan.
+  class Lease {
+   public:
+    Lease(SqliteReaders& readers, std::unique_ptr<SqliteConnection> connection)
+        : readers_(&readers), connection_(std::move(connection)) {}
+    Lease(Lease&& other) = default;
+    ~Lease();
+    SqliteConnection& operator*() const { return *connection_; }
+    SqliteConnection* operator->() const { return connection_.get(); }
+
+   private:
+    SqliteReaders* readers_;
+    std::unique_ptr<SqliteConnection> connection_;
+  };
+
+  absl::StatusOr<Lease> Borrow() ABSL_LOCKS_EXCLUDED(mutex_);
+  void Return(std::unique_ptr<SqliteConnection> connection) ABSL_LOCKS_EXCLUDED(mutex_);
+  bool CanBorrow() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  const std::string path_;
+  absl::Mutex mutex_;
+  std::vector<std::unique_ptr<SqliteConnection>> idle_ ABSL_GUARDED_BY(mutex_);
+  int lent_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+}  // namespace longlora::server
+
+#endif  // LONGLORA_SERVER_STORE_SQLITE_READERS_H_

@@ -1,0 +1,73 @@
+#include "server/store/sqlite_schema.h"
+
+#include <iterator>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "common/status/status_macros.h"
+
+namespace longlora::server {
+namespace {
+
+// Element i leads from version i to i + 1. Released ones never change; a new one is appended.
+constexpr const char* kMigrations[] = {
+    // The record is heavy and changes seldom; the cursor is light and changes with every batch of
+    // events:
+    // so they lie in two tables. A request_id of NULL is none, and NULLs do not collide.
+    R"sql(
+      CREATE TABLE jobs(
+        job_order INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        request_id TEXT UNIQUE,
+        state INTEGER NOT NULL,
+        revision INTEGER NOT NULL,
+        record BLOB NOT NULL);
+      CREATE INDEX jobs_by_state ON jobs(state, job_order);
+      CREATE TABLE job_cursors(
+        job_order INTEGER PRIMARY KEY,
+        last_event_sequence INTEGER NOT NULL,
+        acknowledged_sequence INTEGER NOT NULL,
+        progress BLOB NOT NULL);
+      CREATE TABLE job_events(
+        job_order INTEGER NOT NULL,
+        sequence INTEGER NOT NULL,
+        event BLOB NOT NULL,
+        PRIMARY KEY(job_order, sequence)) WITHOUT ROWID;
+      CREATE TABLE workers(
+        name TEXT PRIMARY KEY,
+        record BLOB NOT NULL) WITHOUT ROWID;
+    )sql",
+};
+
+absl::StatusOr<int64_t> ReadVersion(SqliteConnection& connection) {
+  LONGLORA_RETURN_IF_ERROR(
+      connection.Execute("CREATE TABLE IF NOT EXISTS schema_version(version INTEGER NOT NULL)"));
+  LONGLORA_SQLITE_STATEMENT(read, connection, "SELECT max(version) FROM schema_version");
+  LONGLORA_ASSIGN_OR_RETURN(const bool found, read.Step());
+  return found ? read.Int(0) : 0;
+}
+
+}  // namespace
+
+int SqliteSchemaVersion() { return static_cast<int>(std::size(kMigrations)); }
+
+absl::Status MigrateSqliteSchema(SqliteConnection& connection) {
+  LONGLORA_ASSIGN_OR_RETURN(int64_t version, ReadVersion(connection));
+  if (version > SqliteSchemaVersion()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the store has schema version ", version, ", this program knows ", SqliteSchemaVersion(),
+        ": start a newer longlora-server, or restore a backup"));
+  }
+  for (; version < SqliteSchemaVersion(); ++version) {
+    const std::string migration = absl::StrCat(
+        "BEGIN IMMEDIATE;", kMigrations[version],
+        "DELETE FROM schema_version; INSERT INTO schema_version VALUES(", version + 1, "); COMMIT");
+    if (absl::Status status = connection.Execute(migration.c_str()); !status.ok()) {
+      connection.Execute("ROLLBACK").IgnoreError();
+      return status;
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace longlora::server

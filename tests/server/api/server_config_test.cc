@@ -1,0 +1,66 @@
+// Goal: flags and the config file mean the same, and mistakes are named. Method: command lines by
+// hand.
+#include "server/server_config.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "tests/testing/temporary_directory.h"
+
+namespace longlora::server {
+namespace {
+
+std::variant<ServerConfig, int> Parse(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), "longlora-server");
+  return ParseServerConfig(static_cast<int>(arguments.size()), arguments.data());
+}
+
+TEST(ServerConfigTest, FlagsAreRead) {
+  const auto parsed = Parse({"--data-dir", "/d", "--listen", "127.0.0.1:1", "--lease-duration",
+                             "90s", "--max-file-bytes", "2mb", "--allow-plaintext"});
+  ASSERT_TRUE(std::holds_alternative<ServerConfig>(parsed));
+  const ServerConfig& config = std::get<ServerConfig>(parsed);
+  EXPECT_EQ(config.data_dir, "/d");
+  EXPECT_EQ(config.listen, "127.0.0.1:1");
+  EXPECT_EQ(config.scheduler.lease_duration, absl::Seconds(90));
+  EXPECT_EQ(config.max_file_bytes, 2 << 20);
+  EXPECT_TRUE(config.security.allow_plaintext);
+}
+
+TEST(ServerConfigTest, FileHasTheSameKeysAndFlagsWin) {
+  testing::TemporaryDirectory directory;
+  const std::string path = directory / "server.toml";
+  std::ofstream(path)
+      << "data-dir = \"/from-file\"\nlease-duration = \"5s\"\nlisten = \"[::1]:2\"\n";
+  const auto parsed = Parse({"--config", path.c_str(), "--listen", "127.0.0.1:3"});
+  ASSERT_TRUE(std::holds_alternative<ServerConfig>(parsed));
+  const ServerConfig& config = std::get<ServerConfig>(parsed);
+  EXPECT_EQ(config.data_dir, "/from-file");
+  EXPECT_EQ(config.scheduler.lease_duration, absl::Seconds(5));
+  EXPECT_EQ(config.listen, "127.0.0.1:3");
+}
+
+TEST(ServerConfigTest, MistakesAreBadUsage) {
+  testing::TemporaryDirectory directory;
+  const std::string path = directory / "server.toml";
+  std::ofstream(path) << "data-dir = \"/d\"\nlisen = \"127.0.0.1:1\"\n";
+  for (const std::vector<const char*>& arguments :
+       std::vector<std::vector<const char*>>{{},
+                                             {"--data-dir", "/d", "--lease-duration", "0s"},
+                                             {"--data-dir", "/d", "--lease-duration", "soon"},
+                                             {"--data-dir", "/d", "--lease-duration", "-5s"},
+                                             {"--data-dir", "/d", "--max-file-bytes", "0"},
+                                             {"--data-dir", "/d", "--log-level", "loud"},
+                                             {"--data-dir", "/d", "--unknown"},
+                                             {"--config", path.c_str()},
+                                             {"--config", "/absent"}}) {
+    const auto parsed = Parse(arguments);
+    ASSERT_TRUE(std::holds_alternative<int>(parsed)) << arguments.size();
+    EXPECT_EQ(std::get<int>(parsed), 2);
+  }
+  EXPECT_EQ(std::get<int>(Parse({"--version"})), 0);
+}
+
+}  // namespace
+}  // namespace longlora::server

@@ -1,0 +1,176 @@
+// Goal: a store that refuses a change (disk full) leaves the scheduler as the store is, and nothing
+// that was not stored is ever told to a worker or a user. Method: a store that fails on demand, in
+// front of the real one.
+#include <functional>
+#include <thread>
+#include <utility>
+
+#include "absl/synchronization/notification.h"
+#include "tests/server/scheduler/scheduler_fixture.h"
+
+namespace longlora::server {
+namespace {
+
+// Passes everything on; while `failing`, every job change is decided as a full disk would, and
+// while `holding`, it is not decided until the test does so.
+class FailingJobStore : public JobStore {
+ public:
+  explicit FailingJobStore(JobStore& inner) : inner_(inner) {}
+  bool failing = false;
+  bool holding = false;
+  CommitTicket held;  // valid after has_held
+  absl::Notification has_held;
+  std::function<void()> on_worker = [] {};  // called whenever a worker is stored
+
+  CommitTicket Enqueue(JobTransaction transaction) override {
+    if (holding) {
+      held = CommitTicket::Pending();
+      has_held.Notify();
+      return held;
+    }
+    if (failing) return CommitTicket(absl::ResourceExhaustedError("disk full"));
+    return inner_.Enqueue(std::move(transaction));
+  }
+  CommitTicket EnqueueWorker(internal::v1::WorkerRecord worker) override {
+    on_worker();
+    return inner_.EnqueueWorker(std::move(worker));
+  }
+  CommitTicket EnqueueForgetWorker(std::string name) override {
+    return inner_.EnqueueForgetWorker(std::move(name));
+  }
+  absl::StatusOr<StoredJob> ReadJob(absl::string_view id) override { return inner_.ReadJob(id); }
+  absl::StatusOr<StoredJob> ReadJobByRequestId(absl::string_view request_id) override {
+    return inner_.ReadJobByRequestId(request_id);
+  }
+  absl::StatusOr<std::vector<StoredJob>> ListJobs(const JobQuery& query) override {
+    return inner_.ListJobs(query);
+  }
+  absl::StatusOr<std::vector<StoredJob>> ListLiveJobs() override { return inner_.ListLiveJobs(); }
+  absl::StatusOr<EventPage> ReadEvents(absl::string_view id, int64_t after,
+                                       int32_t limit) override {
+    return inner_.ReadEvents(id, after, limit);
+  }
+  absl::StatusOr<std::vector<internal::v1::WorkerRecord>> ListWorkers() override {
+    return inner_.ListWorkers();
+  }
+  absl::StatusOr<std::map<Job::State, int64_t>> CountJobsByState() override {
+    return inner_.CountJobsByState();
+  }
+  absl::StatusOr<int64_t> NewestOrder() override { return inner_.NewestOrder(); }
+
+ private:
+  JobStore& inner_;
+};
+
+class SchedulerStoreFailureTest : public SchedulerTest {
+ protected:
+  void SetUp() override {
+    SchedulerTest::SetUp();
+    failing_ = std::make_unique<FailingJobStore>(*store_);
+    ASSERT_OK_AND_ASSIGN(scheduler_,
+                         Scheduler::Create(options_, {failing_.get(), &hub_, &clock_, &ids_}));
+    Sync(worker_);
+  }
+  void TearDown() override { scheduler_.reset(); }
+  std::unique_ptr<FailingJobStore> failing_;
+  FakeWorker worker_{"a", 1};
+};
+
+TEST_F(SchedulerStoreFailureTest, RefusedSubmitLeavesNothingAndMayBeRepeated) {
+  failing_->failing = true;
+  EXPECT_THAT(scheduler_->Submit({MakeSpec(), "wish", false}),
+              StatusIs(absl::StatusCode::kUnavailable, "disk full"));
+  EXPECT_EQ(scheduler_->Snapshot().jobs_by_state.at(Job::QUEUED), 0);
+  failing_->failing = false;
+  const std::string job = Submit(MakeSpec(), "wish");
+  EXPECT_EQ(StateOf(job), Job::QUEUED);
+  EXPECT_EQ(Submit(MakeSpec(), "wish"), job);
+}
+
+TEST_F(SchedulerStoreFailureTest, UnstoredAssignmentReachesNoWorker) {
+  const std::string job = Submit();
+  failing_->failing = true;
+  EXPECT_THAT(scheduler_->Synchronize(worker_.report()),
+              StatusIs(absl::StatusCode::kUnavailable, ""));
+  EXPECT_EQ(StateOf(job), Job::QUEUED);
+  EXPECT_EQ(scheduler_->Snapshot().devices.at("cpu").used, 0);
+  failing_->failing = false;
+  clock_.Advance(options_.back_off.initial);
+  const std::vector<Assignment> assignments = Sync(worker_);
+  ASSERT_THAT(assignments, SizeIs(1));
+  EXPECT_EQ(assignments[0].attempt(), 1);
+  EXPECT_THAT(StateHistory(job), ElementsAre(Job::QUEUED, Job::PREPARING));
+}
+
+TEST_F(SchedulerStoreFailureTest, UnstoredEventsAreNotAcknowledgedAndComeAgain) {
+  const std::string job = Submit();
+  Sync(worker_);
+  Accept(worker_, job, 1);
+  auto events = MakeEvents("a", job, 1);
+  AddPrepared(events, 1);
+  AddStep(events, 2, 1);
+  failing_->failing = true;
+  EXPECT_THAT(scheduler_->RecordEvents(events), StatusIs(absl::StatusCode::kUnavailable, ""));
+  EXPECT_EQ(StateOf(job), Job::PREPARING);
+  failing_->failing = false;
+  ASSERT_OK_AND_ASSIGN(const int64_t acknowledged, scheduler_->RecordEvents(events));
+  EXPECT_EQ(acknowledged, 2);
+  EXPECT_EQ(StateOf(job), Job::RUNNING);
+  EXPECT_EQ(Get(job).progress().tokens(), 1000);
+}
+
+TEST_F(SchedulerStoreFailureTest, UnstoredEndIsReportedAgain) {
+  const std::string job = Submit();
+  Sync(worker_);
+  Accept(worker_, job, 1);
+  ASSERT_OK(CommitResults(worker_, job, 1));
+  worker_.Has(job, 1, AttemptStatus::SUCCEEDED);
+  failing_->failing = true;
+  // Were it OK without the attempt, the worker would forget its results.
+  EXPECT_FALSE(scheduler_->Synchronize(worker_.report()).ok());
+  failing_->failing = false;
+  EXPECT_THAT(Sync(worker_), IsEmpty());
+  EXPECT_EQ(StateOf(job), Job::SUCCEEDED);
+}
+
+TEST_F(SchedulerStoreFailureTest, RefusedCancelLeavesTheJobRunning) {
+  const std::string job = Submit();
+  Sync(worker_);
+  failing_->failing = true;
+  EXPECT_FALSE(scheduler_->Cancel(job, "").ok());
+  EXPECT_EQ(StateOf(job), Job::PREPARING);
+  failing_->failing = false;
+  ASSERT_OK_AND_ASSIGN(const Job cancelled, scheduler_->Cancel(job, ""));
+  EXPECT_EQ(cancelled.state(), Job::CANCELLING);
+  EXPECT_GE(scheduler_->Snapshot().counters.store_failures, 1);
+}
+
+TEST_F(SchedulerStoreFailureTest, AnswerWaitsForChangesOfOtherCallersThatItRestsOn) {
+  const std::string job = Submit();
+  Sync(worker_);
+  Accept(worker_, job, 1);
+  // A user cancels, and the store takes its time.
+  failing_->holding = true;
+  std::thread user([&] { EXPECT_FALSE(scheduler_->Cancel(job, "").ok()); });
+  failing_->has_held.WaitForNotification();
+  // The worker reports meanwhile, with news, so that the store is called under the scheduler's
+  // lock: only from then on, so after the answer was worked out, the cancellation is refused.
+  absl::Notification reporting;
+  failing_->on_worker = [&] { reporting.Notify(); };
+  std::thread disk([&] {
+    reporting.WaitForNotification();
+    failing_->held.Decide(absl::ResourceExhaustedError("disk full"));
+  });
+  worker_.report().add_models("another");
+  EXPECT_THAT(scheduler_->Synchronize(worker_.report()),
+              StatusIs(absl::StatusCode::kUnavailable, "report again"));
+  user.join();
+  disk.join();
+  failing_->holding = false;
+  failing_->on_worker = [] {};
+  ASSERT_THAT(Sync(worker_), SizeIs(1));
+  EXPECT_EQ(Sync(worker_)[0].desired(), Assignment::RUN);
+}
+
+}  // namespace
+}  // namespace longlora::server

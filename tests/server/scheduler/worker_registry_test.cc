@@ -1,0 +1,93 @@
+// Goal: a name belongs to one live process, leases lapse by the monotonic clock, and nonsense is
+// refused. Method: reports by hand against one registry.
+#include "server/scheduler/worker_registry.h"
+
+#include "tests/server/scheduler/scheduler_fixture.h"
+
+namespace longlora::server {
+namespace {
+
+common::MonotonicTime At(int seconds) { return common::MonotonicTime(absl::Seconds(seconds)); }
+const absl::Time kDate = absl::FromUnixSeconds(1'700'000'000);
+
+absl::StatusOr<WorkerRegistry::Accepted> Report(WorkerRegistry& registry, FakeWorker& worker,
+                                                int lease_end = 30, absl::Time date = kDate) {
+  return registry.Report(worker.report(), date, At(lease_end), absl::Hours(1));
+}
+
+TEST(WorkerRegistryTest, LeaseLapsesAtItsEndAndAReportRenewsIt) {
+  WorkerRegistry registry;
+  FakeWorker worker("a", 1);
+  ASSERT_OK(Report(registry, worker, 30));
+  EXPECT_FALSE(registry.Expire(At(29)));
+  ASSERT_OK(Report(registry, worker, 59));
+  EXPECT_FALSE(registry.Expire(At(30)));
+  EXPECT_TRUE(registry.Expire(At(59)));
+  EXPECT_FALSE(registry.Find("a")->connected);
+  EXPECT_FALSE(registry.Expire(At(60)));  // once
+}
+
+TEST(WorkerRegistryTest, NewProcessTakesTheNameOverAndTheOldOneIsRefused) {
+  WorkerRegistry registry;
+  FakeWorker old_process("a", 1);
+  ASSERT_OK(Report(registry, old_process));
+  FakeWorker new_process("a", 1);
+  new_process.Restart("second");
+  ASSERT_OK(Report(registry, new_process));
+  EXPECT_EQ(ReasonOf(Report(registry, old_process)), "WORKER_NAME_TAKEN");
+  EXPECT_OK(Report(registry, new_process));
+}
+
+TEST(WorkerRegistryTest, OnlyNewsAndOldContactsAreStored) {
+  WorkerRegistry registry;
+  FakeWorker worker("a", 1);
+  ASSERT_OK_AND_ASSIGN(const auto first, Report(registry, worker));
+  EXPECT_TRUE(first.must_store && first.offers_changed);
+  ASSERT_OK_AND_ASSIGN(const auto same, Report(registry, worker));
+  EXPECT_FALSE(same.must_store || same.offers_changed);
+  ASSERT_OK_AND_ASSIGN(const auto later, Report(registry, worker, 30, kDate + absl::Hours(1)));
+  EXPECT_TRUE(later.must_store);
+  EXPECT_FALSE(later.offers_changed);
+  worker.report().add_models("another");
+  ASSERT_OK_AND_ASSIGN(const auto changed, Report(registry, worker));
+  EXPECT_TRUE(changed.must_store && changed.offers_changed);
+}
+
+TEST(WorkerRegistryTest, ForgetsOnlyLostWorkersThatHoldNothing) {
+  WorkerRegistry registry;
+  FakeWorker lost("lost", 1), holding("holding", 1), connected("connected", 1);
+  ASSERT_OK(Report(registry, lost, 10));
+  ASSERT_OK(Report(registry, holding, 10));
+  ASSERT_OK(Report(registry, connected, 100));
+  registry.Hold("holding", "job-1", {"cpu:0"});
+  registry.Expire(At(10));
+  EXPECT_THAT(registry.ForgetBefore(kDate), IsEmpty());
+  EXPECT_THAT(registry.ForgetBefore(kDate + absl::Seconds(1)), ElementsAre("workers/lost"));
+  EXPECT_EQ(registry.Find("lost"), nullptr);
+  registry.Release("holding", "job-1");
+  EXPECT_THAT(registry.ForgetBefore(kDate + absl::Seconds(1)), ElementsAre("workers/holding"));
+}
+
+TEST(WorkerRegistryTest, NonsenseIsRefusedAndNotRemembered) {
+  const auto refused = [](auto change) {
+    WorkerRegistry registry;
+    FakeWorker worker("a", 2);
+    change(worker.report());
+    const bool invalid = ReasonOf(Report(registry, worker)) == "WORKER_INVALID";
+    return invalid && registry.workers().empty();
+  };
+  EXPECT_TRUE(refused([](auto& r) { r.set_worker(""); }));
+  EXPECT_TRUE(refused([](auto& r) { r.set_worker("No Name"); }));
+  EXPECT_TRUE(refused([](auto& r) { r.set_worker("a/b"); }));
+  EXPECT_TRUE(refused([](auto& r) { r.set_incarnation(""); }));
+  EXPECT_TRUE(refused([](auto& r) { r.set_incarnation(std::string(129, 'x')); }));
+  EXPECT_TRUE(refused([](auto& r) { r.mutable_devices(1)->set_id("cpu:0"); }));
+  EXPECT_TRUE(refused([](auto& r) { r.mutable_devices(0)->set_id(""); }));
+  EXPECT_TRUE(refused([](auto& r) { r.mutable_devices(0)->set_kind("tpu"); }));
+  EXPECT_TRUE(refused([](auto& r) {
+    for (int i = 0; i < 10'001; ++i) r.add_models("m");
+  }));
+}
+
+}  // namespace
+}  // namespace longlora::server

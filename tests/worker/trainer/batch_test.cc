@@ -1,0 +1,73 @@
+// Goal: a batch holds the rows as the model takes them: ids, positions, labels, and attention that
+// never crosses a document, dense or in groups. Method: a small packed dataset written for the
+// test.
+#include "worker/trainer/batch.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/temporary_directory.h"
+
+namespace longlora::trainer {
+namespace {
+
+class BatchTest : public ::testing::Test {
+ protected:
+  // Documents of 5 and 7 tokens in one row of 12; then a row of one document.
+  RowDataset Load() {
+    const std::string path = folder_ / "data.jsonl";
+    std::ofstream(path) << R"({"input_ids": [1, 2, 3, 4, 5]})" << "\n"
+                        << R"({"input_ids": [6, 7, 8, 9, 10, 11, 12]})" << "\n"
+                        << R"({"input_ids": [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]})" << "\n";
+    DocumentsOptions documents;
+    documents.path = path;
+    documents.format = common::DatasetFormat::kTokens;
+    documents.vocab_size = 16;
+    PackingOptions packing;
+    packing.max_sequence_length = 12;
+    auto dataset = RowDataset::Load(documents, packing);
+    EXPECT_OK(dataset.status());
+    return *std::move(dataset);
+  }
+
+  longlora::testing::TemporaryDirectory folder_;
+};
+
+TEST_F(BatchTest, RowsLieSideBySide) {
+  const Batch batch = MakeBatch(Load(), {1, 0}, BatchAttention{}, torch::kCPU);
+  EXPECT_EQ(batch.input.input_ids.sizes(), (std::vector<int64_t>{2, 12}));
+  EXPECT_EQ(batch.input.input_ids[1][5].item<int64_t>(), 6);
+  EXPECT_EQ(batch.input.position_ids[1][5].item<int64_t>(), 0);
+  EXPECT_EQ(batch.labels[1][5].item<int64_t>(), -100);
+  EXPECT_EQ(batch.labels[1][6].item<int64_t>(), 7);
+  EXPECT_EQ(batch.num_tokens, 24);
+  EXPECT_EQ(batch.num_targets, 11 + 10);
+}
+
+TEST_F(BatchTest, DenseAttentionEndsAtDocuments) {
+  const Batch batch = MakeBatch(Load(), {0}, BatchAttention{}, torch::kCPU);
+  ASSERT_EQ(batch.input.segments.size(), 1u);
+  EXPECT_EQ(batch.input.segments[0].unshifted, (Borders{0, 5, 12}));
+  EXPECT_EQ(batch.input.segments[0].shifted, (Borders{0, 5, 12}));
+}
+
+TEST_F(BatchTest, GroupsAreCutAtDocumentsToo) {
+  const BatchAttention attention = {.pattern = common::AttentionPattern::kShiftedSparse,
+                                    .group_size = 4};
+  const Batch batch = MakeBatch(Load(), {0}, attention, torch::kCPU);
+  EXPECT_EQ(batch.input.segments[0].unshifted, (Borders{0, 4, 5, 8, 12}));
+  EXPECT_EQ(batch.input.segments[0].shifted, (Borders{0, 2, 5, 6, 10, 12}));
+}
+
+TEST_F(BatchTest, TheSpecSetsTheTrainingPattern) {
+  common::TrainSpec spec;
+  spec.max_sequence_length = 4096;
+  EXPECT_EQ(TrainingAttention(spec).group_size, 1024);
+  spec.method.attention.pattern = common::AttentionPattern::kDense;
+  EXPECT_EQ(TrainingAttention(spec).pattern, common::AttentionPattern::kDense);
+}
+
+}  // namespace
+}  // namespace longlora::trainer

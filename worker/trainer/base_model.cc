@@ -1,0 +1,133 @@
+#include "worker/trainer/base_model.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <system_error>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/io/files.h"
+#include "common/status/annotate.h"
+#include "common/status/status_macros.h"
+#include "worker/trainer/checkpoint/adapter_import.h"
+#include "worker/trainer/checkpoint/safetensors.h"
+#include "worker/trainer/failure.h"
+
+namespace longlora::trainer {
+namespace {
+
+bool IsTrainable(const common::TrainSpec& spec, const char* what) {
+  const std::vector<std::string>& names = spec.method.trainable;
+  return std::find(names.begin(), names.end(), what) != names.end();
+}
+
+double RopeFactor(const common::RopeScalingSpec& rope) {
+  constexpr double kByLength = 0.0;  // JobRope's word for "choose by length"
+  if (rope.type == common::RopeType::kDefault) return 1.0;
+  return rope.factor.value_or(kByLength);
+}
+
+absl::Status ReadModel(TrainingJob& job) {
+  const common::TrainSpec& spec = job.spec();
+  LONGLORA_ASSIGN_OR_RETURN(job.base_directory,
+                            FindBaseModel(spec.base_model, job.options.model_directory));
+  LONGLORA_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(job.base_directory));
+  LONGLORA_ASSIGN_OR_RETURN(const SafetensorsDirectory files,
+                            SafetensorsDirectory::Open(job.base_directory));
+  std::map<std::string, torch::Tensor> weights;
+  for (const std::string& name : files.names()) {
+    LONGLORA_ASSIGN_OR_RETURN(weights[name], files.Get(name));
+  }
+  const ModelOptions options = {
+      .dtype =
+          spec.training.precision == common::Precision::kBf16 ? torch::kBFloat16 : torch::kFloat32,
+      .device = job.device(),
+      .rope = JobRope(config, RopeFactor(spec.method.rope_scaling), spec.max_sequence_length),
+      .train_embedding = IsTrainable(spec, "embed"),
+      .train_norms = IsTrainable(spec, "norm")};
+  auto model = LlamaModel::Create(config, weights, options);
+  if (!model.ok()) return common::Annotate(model.status(), job.base_directory);
+  job.model = *std::move(model);
+  return absl::OkStatus();
+}
+
+absl::Status CopyInitialAdapter(TrainingJob& job) {
+  const common::LoraSpec& lora = job.spec().method.lora;
+  AdapterShape shape;
+  shape.rank = lora.rank;
+  shape.alpha = lora.alpha;
+  shape.tie_word_embeddings = job.model->config().tie_word_embeddings;
+  for (const auto& module : job.lora) {
+    shape.lora[module->module_name()] = {.in_features = module->a().size(1),
+                                         .out_features = module->b().size(0)};
+  }
+  for (const Parameter& parameter : job.model->trained_parameters()) {
+    shape.trained[parameter.name] = parameter.value.sizes().vec();
+  }
+  LONGLORA_ASSIGN_OR_RETURN(const ImportedAdapter imported,
+                            ImportAdapter(job.spec().method.initial_adapter, shape));
+  torch::NoGradGuard no_grad;
+  for (const auto& module : job.lora) {
+    const LoraPair& pair = imported.weights.lora.at(module->module_name());
+    torch::Tensor(module->a()).copy_(pair.a);
+    torch::Tensor(module->b()).copy_(pair.b);
+  }
+  for (Parameter& parameter : job.model->trained_parameters()) {
+    const auto found = imported.weights.trained.find(parameter.name);
+    if (found != imported.weights.trained.end()) parameter.value.copy_(found->second);
+  }
+  if (!imported.left_to_base.empty()) {
+    job.warnings.push_back(absl::StrCat("method.initial_adapter does not hold ",
+                                        absl::StrJoin(imported.left_to_base, ", "),
+                                        ": training of these starts from the base model"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> FindBaseModel(const std::string& base_model,
+                                          const std::string& model_directory) {
+  std::error_code error;
+  std::string path = absl::StrCat(model_directory, "/", base_model);
+  if (!model_directory.empty() && common::IsSafeRelativePath(base_model) &&
+      std::filesystem::is_directory(path, error)) {
+    return path;
+  }
+  if (std::filesystem::is_directory(base_model, error)) return base_model;
+  if (model_directory.empty()) {
+    return absl::NotFoundError(absl::StrCat("base_model: there is no directory ", base_model,
+                                            "; give its path, or --model-dir and a name in it"));
+  }
+  return absl::NotFoundError(absl::StrCat("base_model: there is neither a model named ", base_model,
+                                          " in ", model_directory,
+                                          " nor a directory of that path"));
+}
+
+absl::Status LoadBaseModel(TrainingJob& job) { return BlameInput(ReadModel(job), "MODEL_INVALID"); }
+
+absl::Status AddTrainedParameters(TrainingJob& job) {
+  const common::TrainSpec& spec = job.spec();
+  auto modules = InjectLora(*job.model, {.rank = spec.method.lora.rank,
+                                         .alpha = spec.method.lora.alpha,
+                                         .target_modules = spec.method.lora.target_modules,
+                                         .seed = spec.training.seed});
+  if (!modules.ok()) return BlameInput(modules.status(), "INVALID_SPEC");
+  job.lora = *std::move(modules);
+  if (!spec.method.initial_adapter.empty()) {
+    const absl::Status copied = CopyInitialAdapter(job);
+    if (!copied.ok()) {
+      return BlameInput(common::Annotate(copied, "method.initial_adapter"), "ADAPTER_INVALID");
+    }
+  }
+  job.trained = TrainedParameters(*job.model, job.lora);
+  std::vector<torch::Tensor> values;
+  values.reserve(job.trained.size());
+  for (const Parameter& parameter : job.trained) values.push_back(parameter.value);
+  job.optimizer = std::make_unique<AdamW>(std::move(values), spec.optimizer);
+  return absl::OkStatus();
+}
+
+}  // namespace longlora::trainer

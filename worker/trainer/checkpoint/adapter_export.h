@@ -1,0 +1,36 @@
+// Writes what a job trained as a PEFT adapter that peft.PeftModel.from_pretrained loads without
+// missing or unexpected keys. Called at the end of a job and into checkpoints. Stateless.
+#ifndef LONGLORA_WORKER_TRAINER_CHECKPOINT_ADAPTER_EXPORT_H_
+#define LONGLORA_WORKER_TRAINER_CHECKPOINT_ADAPTER_EXPORT_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "worker/trainer/checkpoint/lora_weights.h"
+#include "worker/trainer/checkpoint/rope_config.h"
+
+namespace longlora::trainer {
+
+struct AdapterExport {
+  LoraWeights weights;  // written in the types they come in
+  int64_t rank = 0;
+  double alpha = 0.0;
+  double dropout = 0.0;
+  std::vector<std::string> target_modules;  // last names: q_proj, ...
+  std::string base_model;                   // name or path a user passes to from_pretrained
+  bool tie_word_embeddings = false;
+  HuggingFaceRope rope;
+  // Lines for the model card ("Training steps": "1000"), in this order.
+  std::vector<std::pair<std::string, std::string>> facts;
+};
+
+// Writes adapter_config.json, adapter_model.safetensors, rope_scaling.json and README.md into
+// `directory`, which is replaced as a whole by one rename; then reads the tensors back.
+// INVALID_ARGUMENT for a weight that is empty or not finite (nothing is replaced); UNAVAILABLE for
+// a failed write.
+absl::Status ExportAdapter(const AdapterExport& adapter, const std::string& directory);
+
+}  // namespace longlora::trainer
+
+#endif  // LONGLORA_WORKER_TRAINER_CHECKPOINT_ADAPTER_EXPORT_H_

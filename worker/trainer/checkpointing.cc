@@ -1,0 +1,223 @@
+#include "worker/trainer/checkpointing.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <cmath>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/io/sha256.h"
+#include "common/status/status_macros.h"
+#include "common/trainer_protocol/spec_codec.h"
+#include "worker/trainer/checkpoint/checkpoint_store.h"
+#include "worker/trainer/export_results.h"
+#include "worker/trainer/failure.h"
+#include "worker/trainer/train_step.h"
+
+namespace longlora::trainer {
+namespace {
+
+constexpr char kExpAvgPrefix[] = "exp_avg.";
+constexpr char kExpAvgSqPrefix[] = "exp_avg_sq.";
+constexpr char kRandomState[] = "random_state.cpu";
+// The first row: any would do, and this one always exists.
+constexpr int64_t kWitnessRow = 0;
+
+CheckpointStore MakeStore(const TrainingJob& job) {
+  return CheckpointStore(absl::StrCat(job.options.output_directory, "/", kCheckpointFolder),
+                         job.spec().checkpoint.keep_last);
+}
+
+// The generator's state is bytes; a multiple of eight of them, and safetensors files here hold
+// int64.
+torch::Tensor RandomState() {
+  return at::detail::getDefaultCPUGenerator().get_state().view(torch::kInt64);
+}
+
+void SetRandomState(const torch::Tensor& state) {
+  at::Generator generator = at::detail::getDefaultCPUGenerator();
+  generator.set_state(state.clone().view(torch::kUInt8));
+}
+
+TensorMap StateTensors(const TrainingJob& job) {
+  TensorMap tensors;
+  for (size_t i = 0; i < job.trained.size(); ++i) {
+    const std::string& name = job.trained[i].name;
+    tensors[name] = job.trained[i].value.detach();
+    tensors[kExpAvgPrefix + name] = job.optimizer->exp_avg()[i];
+    tensors[kExpAvgSqPrefix + name] = job.optimizer->exp_avg_sq()[i];
+  }
+  tensors[kRandomState] = RandomState();
+  return tensors;
+}
+
+absl::Status Mismatch(const std::string& path, absl::string_view what) {
+  return WithReason(absl::FailedPreconditionError(absl::StrCat(
+                        "cannot resume from ", path, ": ", what,
+                        "; resume with the spec, model, data and ranks that wrote it, or start "
+                        "anew in another output directory")),
+                    "RESUME_MISMATCH");
+}
+
+// Copies `name` of the checkpoint into `target`.
+absl::Status CopyTensor(const LoadedCheckpoint& loaded, const std::string& name,
+                        const torch::Tensor& target) {
+  const auto found = loaded.checkpoint.tensors.find(name);
+  if (found == loaded.checkpoint.tensors.end()) {
+    return Mismatch(loaded.path, absl::StrCat("it has no tensor ", name));
+  }
+  if (found->second.sizes() != target.sizes()) {
+    return Mismatch(loaded.path, absl::StrCat("its tensor ", name, " has another shape"));
+  }
+  target.copy_(found->second);
+  return absl::OkStatus();
+}
+
+absl::Status RestoreTensors(const LoadedCheckpoint& loaded, TrainingJob& job) {
+  torch::NoGradGuard no_grad;
+  for (size_t i = 0; i < job.trained.size(); ++i) {
+    const std::string& name = job.trained[i].name;
+    LONGLORA_RETURN_IF_ERROR(CopyTensor(loaded, name, job.trained[i].value));
+    LONGLORA_RETURN_IF_ERROR(CopyTensor(loaded, kExpAvgPrefix + name, job.optimizer->exp_avg()[i]));
+    LONGLORA_RETURN_IF_ERROR(
+        CopyTensor(loaded, kExpAvgSqPrefix + name, job.optimizer->exp_avg_sq()[i]));
+  }
+  torch::Tensor random_state = torch::empty_like(RandomState());
+  LONGLORA_RETURN_IF_ERROR(CopyTensor(loaded, kRandomState, random_state));
+  SetRandomState(random_state);
+  return absl::OkStatus();
+}
+
+// Compares the witness loss with the stored one.
+absl::Status CheckWitness(const LoadedCheckpoint& loaded, double stored, TrainingJob& job) {
+  const double now = TrainingLossOfRow(job, kWitnessRow);
+  if (now == stored) return absl::OkStatus();
+  // Other processors add in another order: some units in the last place of the compute type,
+  // averaged over a row. Other weights or data differ by far more.
+  const double tolerance = job.spec().training.precision == common::Precision::kBf16 ? 1e-2 : 1e-4;
+  const std::string losses = absl::StrCat("the loss of training row ", kWitnessRow, " was ", stored,
+                                          " when it was saved and is ", now, " now");
+  if (!(std::abs(now - stored) <= tolerance * std::abs(stored)))
+    return Mismatch(loaded.path, losses);
+  job.warnings.push_back(absl::StrCat("resumed from ", loaded.path, ", but ", losses,
+                                      ": this machine rounds differently, so training goes on "
+                                      "correctly, but not bit-equal to an uninterrupted run"));
+  return absl::OkStatus();
+}
+
+absl::Status Restore(const LoadedCheckpoint& loaded, TrainingJob& job) {
+  const Checkpoint& checkpoint = loaded.checkpoint;
+  if (checkpoint.world_size != job.group->world_size()) {
+    return Mismatch(loaded.path,
+                    absl::StrCat("it was written by ", checkpoint.world_size, " rank(s), and ",
+                                 job.group->world_size(), " run now"));
+  }
+  if (checkpoint.spec_digest != ResumeDigest(job.spec())) {
+    return Mismatch(loaded.path,
+                    "the spec's method, optimizer, training or dataset settings have changed");
+  }
+  LONGLORA_RETURN_IF_ERROR(RestoreTensors(loaded, job));
+  double witness = 0.0;
+  try {
+    LONGLORA_ASSIGN_OR_RETURN(const SamplerState position,
+                              SamplerStateFromJson(checkpoint.state.at("sampler")));
+    LONGLORA_RETURN_IF_ERROR(BlameInput(job.sampler->Restore(position), "RESUME_MISMATCH"));
+    job.evaluated_step = checkpoint.state.at("evaluated_step").get<int64_t>();
+    job.last_loss = checkpoint.state.at("last_loss").get<double>();
+    witness = checkpoint.state.at("witness_loss").get<double>();
+  } catch (const nlohmann::json::exception& error) {
+    return Mismatch(loaded.path, absl::StrCat("its state is not complete: ", error.what()));
+  }
+  job.step = checkpoint.step;
+  job.optimizer->set_step(checkpoint.step);
+  return CheckWitness(loaded, witness, job);
+}
+
+// The checkpoint rank 0 found, on every rank; nullopt: there is none.
+absl::StatusOr<std::optional<LoadedCheckpoint>> LoadTogether(const TrainingJob& job,
+                                                             const CheckpointStore& store) {
+  constexpr int64_t kNone = -1;
+  constexpr int64_t kBroken = -2;
+  absl::StatusOr<std::optional<LoadedCheckpoint>> found = std::optional<LoadedCheckpoint>();
+  int64_t step = kNone;
+  if (job.group->rank() == 0) {
+    found = store.LoadNewest();
+    if (!found.ok()) {
+      step = kBroken;
+    } else if (const std::optional<LoadedCheckpoint>& newest = *found; newest.has_value()) {
+      step = newest->checkpoint.step;
+    }
+  }
+  torch::Tensor message = torch::tensor({step}, torch::kInt64).to(job.device());
+  LONGLORA_RETURN_IF_ERROR(WithReason(job.group->Broadcast({message}, /*root=*/0), "PEER_LOST"));
+  if (job.group->rank() == 0) return found;
+  step = message.item<int64_t>();
+  if (step == kBroken) return absl::UnavailableError("rank 0 cannot load a checkpoint");
+  if (step == kNone) return std::optional<LoadedCheckpoint>();
+  LONGLORA_ASSIGN_OR_RETURN(LoadedCheckpoint loaded, store.Load(step));
+  return std::optional<LoadedCheckpoint>(std::move(loaded));
+}
+
+}  // namespace
+
+std::string ResumeDigest(const common::TrainSpec& spec) {
+  common::TrainSpec essence = spec;
+  essence.display_name.clear();
+  essence.base_model.clear();
+  essence.dataset.training.clear();
+  essence.dataset.validation.clear();
+  essence.method.initial_adapter.clear();
+  essence.evaluation = {};
+  essence.checkpoint = {};
+  essence.export_options = {};
+  essence.priority = 0;
+  return common::Sha256Hex(common::FormatTrainSpec(essence));
+}
+
+absl::StatusOr<common::CheckpointEvent> SaveCheckpoint(const TrainingJob& job) {
+  Checkpoint checkpoint;
+  checkpoint.step = job.step;
+  checkpoint.world_size = job.group->world_size();
+  checkpoint.spec_digest = ResumeDigest(job.spec());
+  checkpoint.state = {{"sampler", ToJson(job.sampler->state())},
+                      {"evaluated_step", job.evaluated_step},
+                      {"last_loss", job.last_loss},
+                      {"witness_loss", TrainingLossOfRow(job, kWitnessRow)}};
+  checkpoint.tensors = StateTensors(job);
+  const auto write_adapter = [&job](const std::string& directory) {
+    return WriteAdapter(job, absl::StrCat(directory, "/", kAdapterFolder));
+  };
+  LONGLORA_ASSIGN_OR_RETURN(const SavedCheckpoint saved,
+                            MakeStore(job).Save(checkpoint, write_adapter));
+  return common::CheckpointEvent{.step = job.step,
+                                 .path = absl::StrCat(kCheckpointFolder, "/step-", job.step),
+                                 .bytes = saved.bytes};
+}
+
+absl::Status PrepareStart(TrainingJob& job) {
+  const CheckpointStore store = MakeStore(job);
+  if (!job.options.resume) {
+    if (store.ListSteps().empty()) return absl::OkStatus();
+    return WithReason(
+        absl::FailedPreconditionError(absl::StrCat(
+            job.options.output_directory,
+            " already holds checkpoints; go on from them with --resume, or choose another "
+            "--output")),
+        "INVALID_SPEC");
+  }
+  const absl::StatusOr<std::optional<LoadedCheckpoint>> found = LoadTogether(job, store);
+  if (!found.ok()) return BlameInput(found.status(), "RESUME_MISMATCH");
+  const std::optional<LoadedCheckpoint>& loaded = *found;
+  if (!loaded.has_value()) {
+    job.warnings.push_back(
+        "there is no checkpoint to resume from: training starts at the first step");
+    return absl::OkStatus();
+  }
+  job.warnings.insert(job.warnings.end(), loaded->warnings.begin(), loaded->warnings.end());
+  return Restore(*loaded, job);
+}
+
+}  // namespace longlora::trainer

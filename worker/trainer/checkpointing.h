@@ -1,0 +1,39 @@
+// Saves a job's state and goes on from it, bit-equal. The durable files are checkpoint/'s work;
+// this says what goes into them, and proves at resume that it is the same job. Called by the loop
+// on every rank; rank 0 writes.
+#ifndef LONGLORA_WORKER_TRAINER_CHECKPOINTING_H_
+#define LONGLORA_WORKER_TRAINER_CHECKPOINTING_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/trainer_protocol/trainer_event.h"
+#include "worker/trainer/training_job.h"
+
+namespace longlora::trainer {
+
+// The folder of checkpoints inside an output directory.
+inline constexpr char kCheckpointFolder[] = "checkpoints";
+
+// SHA-256 of those keys of a spec that decide how training goes on: without names, paths, priority,
+// intervals and export, which may change between attempts. Paths may because the witness loss
+// guards model and data.
+std::string ResumeDigest(const common::TrainSpec& spec);
+
+// Writes checkpoints/step-N with an adapter in it. Only rank 0 calls it; the others wait for it in
+// the next exchange. Older checkpoints than checkpoint.keep_last are removed.
+absl::StatusOr<common::CheckpointEvent> SaveCheckpoint(const TrainingJob& job);
+
+// Without options.resume: refuses an output directory that already holds checkpoints. With it: puts
+// `job` where the newest complete checkpoint was (job.step stays 0 when there is none), the same
+// one on all ranks, and recomputes the witness: the training loss of one row, stored from the same
+// weights when they were saved. A loss that differs beyond rounding, another spec digest or another
+// number of ranks is RESUME_MISMATCH; a difference within rounding (another kind of processor) is a
+// warning, because the run then goes on correctly, but not bit-equal. Damaged newer checkpoints
+// become warnings too.
+absl::Status PrepareStart(TrainingJob& job);
+
+}  // namespace longlora::trainer
+
+#endif  // LONGLORA_WORKER_TRAINER_CHECKPOINTING_H_

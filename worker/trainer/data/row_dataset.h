@@ -1,0 +1,49 @@
+// A dataset file as numbered rows. Called by the training loop. Immutable after Load, safe from any
+// thread. Holds the tokens in memory (4 bytes each, 8 with labels). Does not choose the order: see
+// row_sampler.h.
+#ifndef LONGLORA_WORKER_TRAINER_DATA_ROW_DATASET_H_
+#define LONGLORA_WORKER_TRAINER_DATA_ROW_DATASET_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "worker/trainer/data/documents.h"
+#include "worker/trainer/data/packing.h"
+#include "worker/trainer/data/row.h"
+
+namespace longlora::trainer {
+
+struct DatasetStats {
+  int64_t num_documents = 0;
+  int64_t num_rows = 0;
+  int64_t num_tokens = 0;   // in rows
+  int64_t num_targets = 0;  // labels that are not -100, in rows
+  double fill_ratio = 0.0;  // num_tokens / (num_rows * max_sequence_length), (0, 1]
+  std::vector<std::string>
+      warnings;  // what was left out and why, a sentence each; does not name the file
+};
+
+class RowDataset {
+ public:
+  // Reads and cuts. INVALID_ARGUMENT for what ReadDocuments refuses and when no row comes out; the
+  // message then names max_sequence_length and the tokens found.
+  static absl::StatusOr<RowDataset> Load(const DocumentsOptions& documents,
+                                         const PackingOptions& packing);
+
+  const DatasetStats& stats() const { return stats_; }
+  int64_t num_rows() const { return stats_.num_rows; }
+
+  // `index` in [0, num_rows).
+  Row GetRow(int64_t index) const;
+
+ private:
+  Documents documents_;
+  std::vector<RowRange> rows_;
+  DatasetStats stats_;
+};
+
+}  // namespace longlora::trainer
+
+#endif  // LONGLORA_WORKER_TRAINER_DATA_ROW_DATASET_H_

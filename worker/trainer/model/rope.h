@@ -1,0 +1,28 @@
+// Rotary position embedding (Su et al. 2021) in the layout of Hugging Face models: the two halves
+// of a head are rotated against each other. Angles and products are fp32 (or fp64), rounded once.
+#ifndef LONGLORA_WORKER_TRAINER_MODEL_ROPE_H_
+#define LONGLORA_WORKER_TRAINER_MODEL_ROPE_H_
+
+#include "worker/trainer/model/model_config.h"
+#include "worker/trainer/torch.h"
+
+namespace longlora::trainer {
+
+// [head_dim / 2] fp32: theta^(-2i / head_dim) / factor, computed as transformers does.
+torch::Tensor InverseFrequencies(int64_t head_dim, const RotaryConfig& rope);
+
+// What one forward pass rotates by; the same for every layer.
+struct RotaryTables {
+  torch::Tensor cos;  // [B, T, head_dim / 2] fp32
+  torch::Tensor sin;
+};
+
+RotaryTables MakeRotaryTables(const torch::Tensor& position_ids,
+                              const torch::Tensor& inverse_frequencies);
+
+// x: [B, T, H, D] -> the same shape and dtype. Differentiable in x.
+torch::Tensor ApplyRotary(const torch::Tensor& x, const RotaryTables& tables);
+
+}  // namespace longlora::trainer
+
+#endif  // LONGLORA_WORKER_TRAINER_MODEL_ROPE_H_

@@ -1,0 +1,126 @@
+#include "worker/trainer/trainer.h"
+
+#include <cmath>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "common/io/files.h"
+#include "common/status/status_macros.h"
+#include "worker/trainer/agreement.h"
+#include "worker/trainer/checkpointing.h"
+#include "worker/trainer/evaluation.h"
+#include "worker/trainer/export_results.h"
+#include "worker/trainer/train_step.h"
+
+namespace longlora::trainer {
+namespace {
+
+int64_t CountElements(const std::vector<Parameter>& parameters) {
+  int64_t count = 0;
+  for (const Parameter& parameter : parameters) count += parameter.value.numel();
+  return count;
+}
+
+bool IsMultiple(int64_t step, int64_t interval) { return interval > 0 && step % interval == 0; }
+
+}  // namespace
+
+absl::StatusOr<common::ExitCode> Trainer::Run() {
+  LONGLORA_RETURN_IF_ERROR(Prepare());
+  LONGLORA_ASSIGN_OR_RETURN(const bool done, Loop());
+  common::FinishedEvent finished;
+  finished.step = job_->step;
+  finished.stopped = !done;
+  if (done) {
+    LONGLORA_RETURN_IF_ERROR(Export());
+    finished.adapter = kAdapterFolder;
+    if (job_->spec().export_options.merged) finished.merged = kMergedFolder;
+  }
+  LONGLORA_RETURN_IF_ERROR(events_.Write(finished));
+  return done ? common::ExitCode::kSucceeded : common::ExitCode::kStopped;
+}
+
+absl::Status Trainer::Prepare() {
+  LONGLORA_RETURN_IF_ERROR(common::CreateDirectories(options_.output_directory));
+  LONGLORA_ASSIGN_OR_RETURN(job_, SetUpJob(options_));
+  LONGLORA_RETURN_IF_ERROR(PrepareStart(*job_));
+  saved_step_ = job_->step;
+  const DatasetStats& training = job_->training->stats();
+  LONGLORA_RETURN_IF_ERROR(events_.Write(common::PreparedEvent{
+      .total_steps = job_->total_steps,
+      .start_step = job_->step,
+      .parameters = CountElements(job_->model->parameters()),
+      .trainable_parameters = CountElements(job_->trained),
+      .training_rows = training.num_rows,
+      .training_tokens = training.num_tokens,
+      .validation_tokens = job_->validation != nullptr ? job_->validation->stats().num_tokens : 0,
+      .fill_ratio = training.fill_ratio}));
+  for (const std::string& warning : job_->warnings) {
+    LONGLORA_RETURN_IF_ERROR(events_.Write(common::WarningEvent{.message = warning}));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> Trainer::Loop() {
+  while (true) {
+    LONGLORA_RETURN_IF_ERROR(EvaluateIfDue());
+    LONGLORA_ASSIGN_OR_RETURN(const Requests requests, AgreeOnRequests(*job_));
+    if (requests.stop || requests.checkpoint || CheckpointDue())
+      LONGLORA_RETURN_IF_ERROR(Checkpoint());
+    if (requests.stop) return false;
+    if (job_->step >= job_->total_steps) return true;
+    LONGLORA_RETURN_IF_ERROR(Step());
+  }
+}
+
+// Before the first step, after every interval and after the last. A checkpoint remembers whether
+// the evaluation at its step was done, so that none is lost or done twice across a resume.
+absl::Status Trainer::EvaluateIfDue() {
+  const bool due = job_->step == 0 || job_->step >= job_->total_steps ||
+                   IsMultiple(job_->step, job_->spec().evaluation.interval_steps);
+  if (job_->validation == nullptr || !due || job_->evaluated_step >= job_->step) {
+    return absl::OkStatus();
+  }
+  LONGLORA_ASSIGN_OR_RETURN(const std::optional<EvaluationResult> result, Evaluate(*job_));
+  if (!result.has_value()) return absl::OkStatus();
+  job_->evaluated_step = job_->step;
+  return events_.Write(common::EvaluationEvent{.step = job_->step,
+                                               .loss = result->loss,
+                                               .perplexity = std::exp(result->loss),
+                                               .tokens = result->targets});
+}
+
+bool Trainer::CheckpointDue() const {
+  return job_->step > saved_step_ && IsMultiple(job_->step, job_->spec().checkpoint.interval_steps);
+}
+
+absl::Status Trainer::Checkpoint() {
+  saved_step_ = job_->step;
+  if (job_->group->rank() != 0) return absl::OkStatus();
+  LONGLORA_ASSIGN_OR_RETURN(const common::CheckpointEvent event, SaveCheckpoint(*job_));
+  return events_.Write(event);
+}
+
+absl::Status Trainer::Step() {
+  const common::MonotonicTime begin = clock_.MonotonicNow();
+  LONGLORA_ASSIGN_OR_RETURN(const StepResult result, TrainStep(*job_));
+  const double seconds = absl::ToDoubleSeconds(clock_.MonotonicNow() - begin);
+  return events_.Write(common::StepEvent{
+      .step = job_->step,
+      .loss = result.loss,
+      .learning_rate = result.learning_rate,
+      .grad_norm = result.grad_norm,
+      .tokens = result.tokens,
+      .tokens_per_second = seconds > 0.0 ? static_cast<double>(result.tokens) / seconds : 0.0,
+      .memory_bytes = job_->backend->MemoryPeakBytes()});
+}
+
+absl::Status Trainer::Export() {
+  if (job_->group->rank() != 0) return absl::OkStatus();
+  const std::string& output = options_.output_directory;
+  LONGLORA_RETURN_IF_ERROR(WriteAdapter(*job_, absl::StrCat(output, "/", kAdapterFolder)));
+  if (!job_->spec().export_options.merged) return absl::OkStatus();
+  return WriteMerged(*job_, absl::StrCat(output, "/", kMergedFolder));
+}
+
+}  // namespace longlora::trainer

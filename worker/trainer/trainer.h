@@ -1,0 +1,43 @@
+// The training loop: evaluate, checkpoint, step, until the job is done or asked to stop, then
+// export. Called by main; one job a process, not thread-safe. Says what happens through an
+// EventWriter.
+#ifndef LONGLORA_WORKER_TRAINER_TRAINER_H_
+#define LONGLORA_WORKER_TRAINER_TRAINER_H_
+
+#include "absl/status/statusor.h"
+#include "common/time/clock.h"
+#include "common/trainer_protocol/exit_code.h"
+#include "worker/trainer/events/event_writer.h"
+#include "worker/trainer/training_job.h"
+
+namespace longlora::trainer {
+
+class Trainer {
+ public:
+  Trainer(TrainerOptions options, EventWriter& events, common::Clock& clock)
+      : options_(std::move(options)), events_(events), clock_(clock) {}
+
+  // kSucceeded, or kStopped after SIGTERM. Errors carry their reason (failure.h) and are not yet
+  // written as events. LibTorch's exceptions pass through.
+  absl::StatusOr<common::ExitCode> Run();
+
+ private:
+  absl::Status Prepare();
+  // Trains until all steps are done (true) or a stop was agreed on and a checkpoint lies (false).
+  absl::StatusOr<bool> Loop();
+  absl::Status EvaluateIfDue();
+  bool CheckpointDue() const;
+  absl::Status Checkpoint();
+  absl::Status Step();
+  absl::Status Export();
+
+  const TrainerOptions options_;
+  EventWriter& events_;
+  common::Clock& clock_;
+  std::unique_ptr<TrainingJob> job_;
+  int64_t saved_step_ = 0;  // updates in the newest checkpoint
+};
+
+}  // namespace longlora::trainer
+
+#endif  // LONGLORA_WORKER_TRAINER_TRAINER_H_

@@ -1,0 +1,63 @@
+// Everything a running job consists of, and how it is put together from a spec: devices and ranks,
+// model, LoRA, data, optimizer. Plain data for the loop in trainer.h and its steps. Not
+// thread-safe.
+#ifndef LONGLORA_WORKER_TRAINER_TRAINING_JOB_H_
+#define LONGLORA_WORKER_TRAINER_TRAINING_JOB_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "common/trainer_protocol/train_spec.h"
+#include "worker/trainer/data/row_dataset.h"
+#include "worker/trainer/data/row_sampler.h"
+#include "worker/trainer/distributed/process_group.h"
+#include "worker/trainer/distributed/rank_environment.h"
+#include "worker/trainer/kernels/device_backend.h"
+#include "worker/trainer/lora/lora.h"
+#include "worker/trainer/model/llama_model.h"
+#include "worker/trainer/optimizer/adamw.h"
+
+namespace longlora::trainer {
+
+struct TrainerOptions {
+  common::TrainSpec spec;        // checked by CheckTrainSpec
+  std::string output_directory;  // adapter/, checkpoints/, merged/ are made in it
+  std::string model_directory;   // where base_model is looked up by name; may be empty
+  bool resume = false;           // go on from the newest complete checkpoint, if there is one
+  RankEnvironment environment;
+};
+
+struct TrainingJob {
+  TrainerOptions options;
+  std::string base_directory;  // of the base model
+
+  std::unique_ptr<DeviceBackend> backend;
+  std::unique_ptr<ProcessGroup> group;
+  std::unique_ptr<LlamaModel> model;
+  std::vector<std::shared_ptr<LoraModule>> lora;
+  std::vector<Parameter> trained;  // what the optimizer updates, in its order
+  std::unique_ptr<AdamW> optimizer;
+  std::unique_ptr<RowDataset> training;
+  std::unique_ptr<RowDataset> validation;  // null: no evaluation
+  std::unique_ptr<RowSampler> sampler;     // of this rank
+  int64_t total_steps = 0;
+
+  int64_t step = 0;                   // updates done
+  int64_t evaluated_step = -1;        // updates done at the last evaluation; -1: none yet
+  double last_loss = 0.0;             // of the last step
+  std::vector<std::string> warnings;  // what the user should know before the first step
+
+  const common::TrainSpec& spec() const { return options.spec; }
+  torch::Device device() const { return backend->device(); }
+};
+
+// Meets the peers, then loads model, data and initial adapter. Errors carry their reason: see
+// failure.h.
+absl::StatusOr<std::unique_ptr<TrainingJob>> SetUpJob(const TrainerOptions& options);
+
+}  // namespace longlora::trainer
+
+#endif  // LONGLORA_WORKER_TRAINER_TRAINING_JOB_H_

@@ -1,0 +1,153 @@
+// Goal: only allowed paths reach a trainer, and every event keeps its meaning and bounds on the way
+// to the server. Method: tables; directories and symbolic links in a temporary directory.
+#include <filesystem>
+#include <limits>
+
+#include "common/io/files.h"
+#include "gmock/gmock.h"
+#include "tests/testing/status_matchers.h"
+#include "tests/testing/temporary_directory.h"
+#include "worker/agent/event_translation.h"
+#include "worker/agent/failure.h"
+#include "worker/agent/model_paths.h"
+#include "worker/agent/retry.h"
+
+namespace longlora::worker {
+namespace {
+
+using ::longlora::testing::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+namespace fs = std::filesystem;
+
+class ModelPathsTest : public ::testing::Test {
+ protected:
+  ModelPathsTest() {
+    for (const char* name : {"models/a", "models/empty", "shared/b/c", "secret/d"}) {
+      EXPECT_OK(common::CreateDirectories(directory_ / name));
+    }
+    EXPECT_OK(common::AtomicWriteFile(directory_ / "models/a/config.json", "{}"));
+    EXPECT_OK(common::AtomicWriteFile(directory_ / "shared/file", "x"));
+    fs::create_directory_symlink(directory_ / "secret", directory_ / "shared/escape");
+    fs::create_directory_symlink(directory_ / "shared/b", directory_ / "secret/way-in");
+    fs::create_directories(directory_ / "shared-not/x");
+    roots_ = {.model_dir = directory_ / "models", .allowed_roots = {directory_ / "shared"}};
+  }
+  testing::TemporaryDirectory directory_;
+  ModelRoots roots_;
+};
+
+TEST_F(ModelPathsTest, NamesAndPathsBelowRootsResolve) {
+  EXPECT_EQ(ResolveModelPath("base_model", "a", roots_).value_or("refused"),
+            directory_ / "models/a");
+  EXPECT_EQ(ResolveModelPath("base_model", directory_ / "shared/b/c", roots_).value_or("refused"),
+            directory_ / "shared/b/c");
+  EXPECT_EQ(ResolveModelPath("base_model", directory_ / "shared", roots_).value_or("refused"),
+            directory_ / "shared");
+  EXPECT_EQ(
+      ResolveModelPath("base_model", directory_ / "secret/way-in/c", roots_).value_or("refused"),
+      directory_ / "shared/b/c")
+      << "what counts is where it leads";
+}
+
+TEST_F(ModelPathsTest, EverythingElseIsRefusedWithTheField) {
+  for (const std::string& value :
+       {std::string(""), std::string("."), std::string(".."), std::string("missing"),
+        std::string("a/.."), std::string("../secret/d"), std::string("/etc"),
+        directory_ / "secret/d", directory_ / "shared/escape/d", directory_ / "shared/../secret/d",
+        directory_ / "shared-not/x", directory_ / "shared/missing", directory_ / "shared/file"}) {
+    const auto path = ResolveModelPath("base_model", value, roots_);
+    EXPECT_THAT(path, StatusIs(absl::StatusCode::kInvalidArgument, "base_model: ")) << value;
+    EXPECT_EQ(FailureFromStatus(path.status()).reason(), "INVALID_SPEC");
+  }
+}
+
+TEST_F(ModelPathsTest, WithoutRootsNoPathIsAllowed) {
+  roots_.allowed_roots.clear();
+  EXPECT_THAT(ResolveModelPath("base_model", directory_ / "shared/b", roots_),
+              StatusIs(absl::StatusCode::kInvalidArgument, "--allow-root"));
+}
+
+TEST_F(ModelPathsTest, ModelsAreDirectoriesWithAConfig) {
+  EXPECT_THAT(ListModels(roots_.model_dir), ElementsAre("a"));
+  EXPECT_TRUE(ListModels(directory_ / "missing").empty());
+}
+
+TEST(EventTranslationTest, EveryFieldOfAStepArrives) {
+  const auto event = ToJobEvent({.time = 12.25,
+                                 .body = common::StepEvent{.step = 1,
+                                                           .loss = 2.5,
+                                                           .learning_rate = 3.5,
+                                                           .grad_norm = 4.5,
+                                                           .tokens = 5,
+                                                           .tokens_per_second = 6.5,
+                                                           .memory_bytes = 7}});
+  ASSERT_TRUE(event.has_value());
+  EXPECT_EQ(event->event_time().seconds(), 12);
+  EXPECT_EQ(event->event_time().nanos(), 250'000'000);
+  EXPECT_EQ(event->step().step(), 1);
+  EXPECT_EQ(event->step().loss(), 2.5);
+  EXPECT_EQ(event->step().learning_rate(), 3.5);
+  EXPECT_EQ(event->step().grad_norm(), 4.5);
+  EXPECT_EQ(event->step().tokens(), 5);
+  EXPECT_EQ(event->step().tokens_per_second(), 6.5);
+  EXPECT_EQ(event->step().memory_bytes(), 7);
+}
+
+TEST(EventTranslationTest, CheckpointIsNotForTheServer) {
+  EXPECT_FALSE(
+      ToJobEvent({.time = 1, .body = common::CheckpointEvent{.step = 1, .path = "p", .bytes = 1}})
+          .has_value());
+}
+
+TEST(EventTranslationTest, TextIsBoundedAndValidUtf8) {
+  const auto translate = [](const std::string& text) {
+    return ToJobEvent({.time = 1, .body = common::LogEvent{text, 2}})->log().message();
+  };
+  EXPECT_EQ(translate("grüße €𝄞"), "grüße €𝄞");
+  EXPECT_EQ(translate("a\xff"
+                      "b\xc3"),
+            "a?b?");
+  EXPECT_EQ(translate("\xed\xa0\x80"), "???") << "a surrogate";
+  EXPECT_EQ(translate("\xc0\xaf"), "??") << "an overlong form";
+  EXPECT_LE(translate(std::string(100000, 'x')).size(), kEventTextBytesMax);
+}
+
+TEST(EventTranslationTest, WildClockIsTamed) {
+  for (const double time : {-1e300, 1e300, std::numeric_limits<double>::quiet_NaN()}) {
+    const auto event = ToJobEvent({.time = time, .body = common::WarningEvent{"w"}});
+    EXPECT_GE(event->event_time().seconds(), 0);
+    EXPECT_LE(event->event_time().seconds(), 253402300799);
+  }
+}
+
+TEST(RetryTest, TransientErrorsAreRepeatedAndFinalOnesAreNot) {
+  Cancellation cancellation;
+  const RetryPolicy policy = {
+      .backoff = {.initial = absl::Microseconds(1), .maximum = absl::Microseconds(1)},
+      .doubtful_tries = 3};
+  const auto run = [&](const absl::Status& failure, int failures) {
+    int calls = 0;
+    const absl::Status status = RetryCall(policy, &cancellation, [&]() -> absl::Status {
+      return ++calls <= failures ? failure : absl::OkStatus();
+    });
+    return std::pair(status.ok(), calls);
+  };
+  EXPECT_EQ(run(absl::UnavailableError(""), 50), std::pair(true, 51));
+  EXPECT_EQ(run(absl::InternalError(""), 2), std::pair(true, 3));
+  EXPECT_EQ(run(absl::InternalError(""), 50), std::pair(false, 3));
+  EXPECT_EQ(run(absl::NotFoundError(""), 50), std::pair(false, 1));
+  EXPECT_EQ(run(absl::FailedPreconditionError(""), 50), std::pair(false, 1));
+}
+
+TEST(FailureTest, ReasonsAndFaults) {
+  EXPECT_EQ(FailureFromStatus(absl::ResourceExhaustedError("no space")).reason(), "DISK_FULL");
+  EXPECT_EQ(FailureFromStatus(absl::NotFoundError("x")).reason(), "TRANSFER_FAILED");
+  const api::Failure failure = FailureFromStatus(FailureError("MODEL_INVALID", "broken"));
+  EXPECT_EQ(failure.reason(), "MODEL_INVALID");
+  EXPECT_EQ(failure.fault(), api::Failure::JOB);
+  EXPECT_EQ(failure.message(), "broken");
+}
+
+}  // namespace
+}  // namespace longlora::worker

@@ -1,0 +1,33 @@
+#include "worker/agent/cancellation.h"
+
+namespace longlora::worker {
+
+void Cancellation::Cancel() {
+  absl::MutexLock lock(&mutex_);
+  cancelled_ = true;
+  for (grpc::ClientContext* context : contexts_) context->TryCancel();
+}
+
+bool Cancellation::cancelled() const {
+  absl::MutexLock lock(&mutex_);
+  return cancelled_;
+}
+
+bool Cancellation::WaitFor(absl::Duration duration) {
+  absl::MutexLock lock(&mutex_);
+  return mutex_.AwaitWithTimeout(absl::Condition(&cancelled_), duration);
+}
+
+Cancellation::Scope::Scope(Cancellation* cancellation, grpc::ClientContext* context)
+    : cancellation_(cancellation), context_(context) {
+  absl::MutexLock lock(&cancellation_->mutex_);
+  cancellation_->contexts_.insert(context_);
+  if (cancellation_->cancelled_) context_->TryCancel();
+}
+
+Cancellation::Scope::~Scope() {
+  absl::MutexLock lock(&cancellation_->mutex_);
+  cancellation_->contexts_.erase(context_);
+}
+
+}  // namespace longlora::worker

@@ -1,0 +1,197 @@
+"""A whole longlora on this machine: real server, worker, trainers and client, on free ports of loopback.
+
+Nothing in here is a stand-in. Each Cluster lives in its own temporary directory; whatever it started is
+killed when it closes, and `stray_processes` tells whether a trainer outlived its job.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "testing"))
+import tiny_model  # noqa: E402
+
+BIN = pathlib.Path(os.environ.get("LONGLORA_BIN", ROOT / "build" / "bin"))
+FINAL = {"SUCCEEDED", "FAILED", "CANCELLED"}
+
+
+def free_port():
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_for(condition, what, timeout=60.0):
+    """Polls until `condition()` is true and returns its value; fails the test with `what` otherwise."""
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.05)
+    raise AssertionError(f"waited {timeout:.0f} s in vain: {what}")
+
+
+class Cluster:
+    """Use as a context manager. `devices` is the worker's --devices."""
+
+    def __init__(self, devices="cpu:2", lease="4s", worker_flags=(), model=None):
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="longlora-cluster-"))
+        self.models = self.directory / "models"
+        self.devices, self.lease, self.worker_flags = devices, lease, list(worker_flags)
+        self.port, self.metrics_port, self.worker_metrics_port = free_port(), free_port(), free_port()
+        self.server = self.worker = None
+        tiny_model.make_model(self.models / "tiny", **(model or {}))
+        self.training = self.directory / "training.jsonl"
+        self.validation = self.directory / "validation.jsonl"
+        tiny_model.write_text_dataset(self.training)
+        tiny_model.write_text_dataset(self.validation, documents=2, seed=2)
+
+    def __enter__(self):
+        try:
+            self.start_server()
+            self.start_worker()
+            self.wait_for_worker()
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        for process in (self.worker, self.server):
+            if process and process.poll() is None:
+                process.kill()
+                process.wait()
+        for pid in self.stray_processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        if kind is not None:
+            for log in sorted(self.directory.glob("*.log")):
+                print(f"--- {log.name}\n{log.read_text(errors='replace')[-6000:]}", file=sys.stderr)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    # -- processes
+
+    def _spawn(self, name, *arguments):
+        with open(self.directory / f"{name}.log", "ab") as log:
+            # LONGLORA_TEST_CLUSTER marks all descendants, however they are re-parented.
+            environment = {**os.environ, "LONGLORA_TEST_CLUSTER": str(self.directory)}
+            return subprocess.Popen([str(a) for a in arguments], stdout=log, stderr=log, env=environment)
+
+    def start_server(self):
+        self.server = self._spawn(
+            "server", BIN / "longlora-server", "--data-dir", self.directory / "data", "--listen",
+            f"127.0.0.1:{self.port}", "--metrics-listen", f"127.0.0.1:{self.metrics_port}", "--lease-duration",
+            self.lease)
+        wait_for(lambda: self.client("list", check=False).returncode == 0, "the server answers")
+
+    def start_worker(self):
+        self.worker = self._spawn(
+            "worker", BIN / "longlora-worker", "--server", f"127.0.0.1:{self.port}", "--name", "w1", "--work-dir",
+            self.directory / "work", "--model-dir", self.models, "--metrics-listen",
+            f"127.0.0.1:{self.worker_metrics_port}", "--devices", self.devices, *self.worker_flags)
+
+    def wait_for_worker(self):
+        def connected():
+            workers = json.loads(self.client("workers", "--output", "json").stdout).get("workers", [])
+            return any(worker.get("state") == "CONNECTED" for worker in workers)
+
+        wait_for(connected, "the worker is connected")
+
+    def kill_server(self):
+        self.server.kill()
+        self.server.wait()
+
+    def kill_worker(self):
+        self.worker.kill()
+        self.worker.wait()
+
+    def processes(self):
+        """{pid: command line} of the living processes of this cluster that its server and worker started."""
+        own = {process.pid for process in (self.server, self.worker) if process}
+        mark = f"LONGLORA_TEST_CLUSTER={self.directory}".encode()
+        found = {}
+        for entry in pathlib.Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) in own:
+                continue
+            with contextlib.suppress(OSError):
+                if mark in (entry / "environ").read_bytes().split(b"\0"):
+                    if (entry / "stat").read_text().rsplit(")", 1)[1].split()[0] not in "ZX":
+                        found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        return found
+
+    def trainers(self):
+        return sorted(pid for pid, line in self.processes().items() if "longlora-trainer" in line)
+
+    def stray_processes(self):
+        return sorted(self.processes())
+
+    # -- client
+
+    def client(self, *arguments, check=True, timeout=300):
+        result = subprocess.run(
+            [str(BIN / "longlora"), *map(str, arguments), "--server", f"127.0.0.1:{self.port}"],
+            capture_output=True, text=True, timeout=timeout)
+        if check and result.returncode != 0:
+            raise AssertionError(f"longlora {arguments} exits {result.returncode}: {result.stderr}{result.stdout}")
+        return result
+
+    def job_file(self, spec):
+        path = self.directory / "job.json"
+        path.write_text(json.dumps(spec))
+        return path
+
+    def spec(self, **changes):
+        return tiny_model.job(self.training, self.validation, **changes)
+
+    def submit(self, spec, *flags):
+        result = self.client("submit", "-f", self.job_file(spec), "--output", "json", *flags)
+        return json.loads(result.stdout)["name"]
+
+    def get(self, name):
+        return json.loads(self.client("get", name, "--output", "json").stdout)
+
+    def wait(self, name, states=FINAL, timeout=180):
+        def reached():
+            job = self.get(name)
+            return job if job["state"] in states else None
+
+        job = wait_for(reached, f"{name} becomes {'/'.join(sorted(states))}", timeout)
+        return job
+
+    def wait_for_step(self, name, step, timeout=120):
+        def reached():
+            job = self.get(name)
+            if job["state"] in FINAL:
+                raise AssertionError(f"{name} ended before step {step}: {job}")
+            return int(job.get("progress", {}).get("step", 0)) >= step
+
+        wait_for(reached, f"{name} makes step {step}", timeout)
+
+    def events(self, name):
+        """All events of a job that has ended, oldest first."""
+        lines = self.client("watch", name, "--output", "json", check=False).stdout.splitlines()
+        return [event for event in map(json.loads, lines) if "sequence" in event]
+
+    def wait_until_no_trainer_is_left(self):
+        wait_for(lambda: not self.stray_processes(), "every process of the job is gone", 60)
+
+
+def steps(events, attempt=None):
+    """[(attempt, step, loss)] of the step events."""
+    return [(event["attempt"], int(event["step"]["step"]), event["step"]["loss"]) for event in events
+            if "step" in event and attempt in (None, event["attempt"])]
+
+
+def assert_gapless(events):
+    """Every event once, none missing."""
+    assert [int(event["sequence"]) for event in events] == list(range(1, len(events) + 1))

@@ -27,6 +27,8 @@ void Visit(Archive& a, DatasetSpec& s) {
   a.Field("format", s.format);
   a.Field("packing", s.packing);
   a.Field("shuffle", s.shuffle);
+  a.Field("length_policy", s.length_policy);
+  a.Field("train_on_prompt", s.train_on_prompt);
 }
 template <typename Archive>
 void Visit(Archive& a, LoraSpec& s) {
@@ -34,12 +36,14 @@ void Visit(Archive& a, LoraSpec& s) {
   a.Field("alpha", s.alpha);
   a.Field("dropout", s.dropout);
   a.Field("target_modules", s.target_modules);
+  a.Field("use_rslora", s.use_rslora);
 }
 template <typename Archive>
 void Visit(Archive& a, AttentionSpec& s) {
   a.Field("pattern", s.pattern);
   a.Field("group_ratio", s.group_ratio);
   a.Field("group_size", s.group_size);
+  a.Field("dense_final_fraction", s.dense_final_fraction);
 }
 template <typename Archive>
 void Visit(Archive& a, RopeScalingSpec& s) {
@@ -64,6 +68,8 @@ void Visit(Archive& a, OptimizerSpec& s) {
   a.Field("schedule", s.schedule);
   a.Field("warmup_steps", s.warmup_steps);
   a.Field("max_grad_norm", s.max_grad_norm);
+  a.Field("lora_plus_ratio", s.lora_plus_ratio);
+  a.Field("trainable_learning_rate", s.trainable_learning_rate);
 }
 template <typename Archive>
 void Visit(Archive& a, TrainingSpec& s) {
@@ -73,19 +79,29 @@ void Visit(Archive& a, TrainingSpec& s) {
   a.Field("gradient_accumulation_steps", s.gradient_accumulation_steps);
   a.Field("seed", s.seed);
   a.Field("precision", s.precision);
+  a.Field("max_skipped_steps", s.max_skipped_steps);
+}
+template <typename Archive>
+void Visit(Archive& a, PasskeySpec& s) {
+  a.Field("lengths", s.lengths);
+  a.Field("trials", s.trials);
 }
 template <typename Archive>
 void Visit(Archive& a, EvaluationSpec& s) {
   a.Field("interval_steps", s.interval_steps);
+  a.Field("patience", s.patience);
+  a.Field("passkey", s.passkey);
 }
 template <typename Archive>
 void Visit(Archive& a, CheckpointSpec& s) {
   a.Field("interval_steps", s.interval_steps);
   a.Field("keep_last", s.keep_last);
+  a.Field("keep_best", s.keep_best);
 }
 template <typename Archive>
 void Visit(Archive& a, ExportSpec& s) {
   a.Field("merged", s.merged);
+  a.Field("weights", s.weights);
 }
 template <typename Archive>
 void Visit(Archive& a, ResourceSpec& s) {
@@ -167,8 +183,12 @@ class Reader {
     }
     value = found->get<double>();
   }
-  void Field(const char* key, int32_t& value) { Integer(key, value); }
-  void Field(const char* key, int64_t& value) { Integer(key, value); }
+  void Field(const char* key, int32_t& value) {
+    if (const Json* found = Find(key); found != nullptr) Integer(key, *found, value);
+  }
+  void Field(const char* key, int64_t& value) {
+    if (const Json* found = Find(key); found != nullptr) Integer(key, *found, value);
+  }
   void Field(const char* key, std::string& value) {
     const Json* found = Find(key);
     if (found == nullptr) return;
@@ -185,33 +205,38 @@ class Reader {
       value.push_back(element.get<std::string>());
     }
   }
+  void Field(const char* key, std::vector<int64_t>& value) {
+    const Json* found = Find(key);
+    if (found == nullptr) return;
+    if (!found->is_array()) return Fail(key, "a list of integers", *found);
+    value.clear();
+    for (const Json& element : *found) Integer(key, element, value.emplace_back());
+  }
 
  private:
   template <typename T>
-  void Integer(const char* key, T& value) {
-    const Json* found = Find(key);
-    if (found == nullptr) return;
+  void Integer(const char* key, const Json& found, T& value) {
     int64_t wide = 0;
-    if (found->is_number_unsigned()) {
-      if (found->get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
-        return Fail(key, "a smaller integer", *found);
+    if (found.is_number_unsigned()) {
+      if (found.get<uint64_t>() > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
+        return Fail(key, "a smaller integer", found);
       }
-      wide = found->get<int64_t>();
-    } else if (found->is_number_integer()) {
-      wide = found->get<int64_t>();
-    } else if (found->is_number_float()) {
-      const double number = found->get<double>();
+      wide = found.get<int64_t>();
+    } else if (found.is_number_integer()) {
+      wide = found.get<int64_t>();
+    } else if (found.is_number_float()) {
+      const double number = found.get<double>();
       // 2^53: beyond it a double no longer tells neighbours apart.
       if (number != std::floor(number) || std::abs(number) > 9007199254740992.0) {
-        return Fail(key, "an integer", *found);
+        return Fail(key, "an integer", found);
       }
       wide = static_cast<int64_t>(number);
-    } else if (!(found->is_string() && std::is_same_v<T, int64_t> &&
-                 absl::SimpleAtoi(found->get<std::string>(), &wide))) {
-      return Fail(key, "an integer", *found);
+    } else if (!(found.is_string() && std::is_same_v<T, int64_t> &&
+                 absl::SimpleAtoi(found.get<std::string>(), &wide))) {
+      return Fail(key, "an integer", found);
     }
     if (wide < std::numeric_limits<T>::min() || wide > std::numeric_limits<T>::max()) {
-      return Fail(key, "an integer of 32 bits", *found);
+      return Fail(key, "an integer of 32 bits", found);
     }
     value = static_cast<T>(wide);
   }
@@ -256,7 +281,7 @@ class Writer {
   }
   template <typename T>
     requires std::is_arithmetic_v<T> || std::is_same_v<T, std::string> ||
-             std::is_same_v<T, std::vector<std::string>>
+             std::is_same_v<T, std::vector<std::string>> || std::is_same_v<T, std::vector<int64_t>>
   void Field(const char* key, T& value) {
     object_[key] = value;
   }

@@ -24,6 +24,10 @@ constexpr std::array<const char*, 5> NamesOf(RopeType) {
 constexpr std::array<const char*, 3> NamesOf(Schedule) { return {"constant", "linear", "cosine"}; }
 constexpr std::array<const char*, 2> NamesOf(Precision) { return {"bf16", "fp32"}; }
 constexpr std::array<const char*, 2> NamesOf(Device) { return {"cpu", "cuda"}; }
+constexpr std::array<const char*, 3> NamesOf(LengthPolicy) {
+  return {"truncate_prompt", "drop", "error"};
+}
+constexpr std::array<const char*, 2> NamesOf(ExportWeights) { return {"last", "best"}; }
 
 // "shifted_sparse" for kShiftedSparse.
 template <typename Enum>

@@ -66,6 +66,9 @@ void CheckDataset(const TrainSpec& spec, Rules& rules) {
                spec.dataset.format == DatasetFormat::kInstruction ||
                    spec.dataset.format == DatasetFormat::kChat,
                "use text or tokens");
+  rules.NotYet("dataset.length_policy", spec.dataset.length_policy != LengthPolicy::kTruncatePrompt,
+               "leave it out");
+  rules.NotYet("dataset.train_on_prompt", spec.dataset.train_on_prompt, "use false");
 }
 
 void CheckLora(const LoraSpec& lora, Rules& rules) {
@@ -78,6 +81,7 @@ void CheckLora(const LoraSpec& lora, Rules& rules) {
               "must name at least one linear, or be left out for q_proj, k_proj, v_proj, o_proj");
   }
   rules.NoDuplicates("method.lora.target_modules", lora.target_modules);
+  rules.NotYet("method.lora.use_rslora", lora.use_rslora, "use false");
 }
 
 void CheckAttention(const TrainSpec& spec, Rules& rules) {
@@ -107,6 +111,18 @@ void CheckAttention(const TrainSpec& spec, Rules& rules) {
   }
 }
 
+void CheckDenseFinalFraction(const AttentionSpec& attention, Rules& rules) {
+  constexpr char kField[] = "method.attention.dense_final_fraction";
+  const double fraction = attention.dense_final_fraction;
+  if (!(fraction >= 0.0 && fraction <= 1.0)) {
+    rules.Add(kField, absl::StrCat("must be from 0 to 1, is ", fraction));
+  } else if (fraction > 0.0 && attention.pattern == AttentionPattern::kDense) {
+    rules.Add(kField, "has no meaning with pattern dense, where every step is dense");
+  } else {
+    rules.NotYet(kField, fraction > 0.0, "use 0");
+  }
+}
+
 void CheckMethod(const TrainSpec& spec, Rules& rules) {
   CheckLora(spec.method.lora, rules);
   for (const std::string& name : spec.method.trainable) {
@@ -116,6 +132,7 @@ void CheckMethod(const TrainSpec& spec, Rules& rules) {
   }
   rules.NoDuplicates("method.trainable", spec.method.trainable);
   CheckAttention(spec, rules);
+  CheckDenseFinalFraction(spec.method.attention, rules);
   const RopeScalingSpec& rope = spec.method.rope_scaling;
   rules.NotYet("method.rope_scaling.type",
                rope.type != RopeType::kLinear && rope.type != RopeType::kDefault,
@@ -138,6 +155,14 @@ void CheckOptimizer(const OptimizerSpec& optimizer, Rules& rules) {
   rules.AtLeast<double>("optimizer.weight_decay", optimizer.weight_decay, 0.0);
   rules.Between<int64_t>("optimizer.warmup_steps", optimizer.warmup_steps, 0, kMaxSteps);
   rules.AtLeast<double>("optimizer.max_grad_norm", optimizer.max_grad_norm, 0.0);
+  rules.Positive("optimizer.lora_plus_ratio", optimizer.lora_plus_ratio);
+  rules.NotYet("optimizer.lora_plus_ratio",
+               optimizer.lora_plus_ratio > 0.0 && optimizer.lora_plus_ratio != 1.0, "use 1");
+  if (optimizer.trainable_learning_rate.has_value()) {
+    rules.Positive("optimizer.trainable_learning_rate", *optimizer.trainable_learning_rate);
+  }
+  rules.NotYet("optimizer.trainable_learning_rate", optimizer.trainable_learning_rate.has_value(),
+               "leave it out");
 }
 
 void CheckTraining(const TrainSpec& spec, Rules& rules) {
@@ -157,6 +182,26 @@ void CheckTraining(const TrainSpec& spec, Rules& rules) {
   rules.Between<int64_t>("training.gradient_accumulation_steps",
                          training.gradient_accumulation_steps, 1, 1'000'000);
   rules.AtLeast<int64_t>("training.seed", training.seed, 0);
+  rules.Between<int64_t>("training.max_skipped_steps", training.max_skipped_steps, 1, 1'000'000);
+}
+
+void CheckEvaluation(const TrainSpec& spec, Rules& rules) {
+  const EvaluationSpec& evaluation = spec.evaluation;
+  rules.Between<int64_t>("evaluation.interval_steps", evaluation.interval_steps, 0, kMaxSteps);
+  rules.Between<int64_t>("evaluation.patience", evaluation.patience, 0, 1'000'000);
+  rules.NotYet("evaluation.patience", evaluation.patience > 0, "use 0");
+  for (const int64_t length : evaluation.passkey.lengths) {
+    rules.Between<int64_t>("evaluation.passkey.lengths", length, 128, kMaxSequenceLength);
+  }
+  rules.Between<int64_t>("evaluation.passkey.trials", evaluation.passkey.trials, 1, 100);
+  rules.NotYet("evaluation.passkey.lengths", !evaluation.passkey.lengths.empty(), "leave it out");
+}
+
+void CheckResults(const TrainSpec& spec, Rules& rules) {
+  rules.Between<int64_t>("checkpoint.interval_steps", spec.checkpoint.interval_steps, 0, kMaxSteps);
+  rules.Between<int64_t>("checkpoint.keep_last", spec.checkpoint.keep_last, 1, 1000);
+  rules.NotYet("checkpoint.keep_best", spec.checkpoint.keep_best, "use false");
+  rules.NotYet("export.weights", spec.export_options.weights != ExportWeights::kLast, "use last");
 }
 
 void CheckResources(const ResourceSpec& resources, Rules& rules) {
@@ -183,9 +228,8 @@ std::vector<SpecViolation> FindViolations(const TrainSpec& spec) {
   CheckMethod(spec, rules);
   CheckOptimizer(spec.optimizer, rules);
   CheckTraining(spec, rules);
-  rules.Between<int64_t>("evaluation.interval_steps", spec.evaluation.interval_steps, 0, kMaxSteps);
-  rules.Between<int64_t>("checkpoint.interval_steps", spec.checkpoint.interval_steps, 0, kMaxSteps);
-  rules.Between<int64_t>("checkpoint.keep_last", spec.checkpoint.keep_last, 1, 1000);
+  CheckEvaluation(spec, rules);
+  CheckResults(spec, rules);
   CheckResources(spec.resources, rules);
   rules.Between<int32_t>("priority", spec.priority, -1000, 1000);
   return rules.Take();

@@ -18,6 +18,8 @@ enum class RopeType { kDefault, kLinear, kDynamic, kYarn, kLlama3 };
 enum class Schedule { kConstant, kLinear, kCosine };
 enum class Precision { kBf16, kFp32 };
 enum class Device { kCpu, kCuda };
+enum class LengthPolicy { kTruncatePrompt, kDrop, kError };
+enum class ExportWeights { kLast, kBest };
 
 struct DatasetSpec {
   std::string
@@ -27,13 +29,18 @@ struct DatasetSpec {
   bool packing =
       true;  // rows of exactly max_sequence_length; document borders are attention borders
   bool shuffle = true;  // row order by training.seed, new in each epoch
+  // Of examples (instruction, chat) longer than max_sequence_length.
+  LengthPolicy length_policy = LengthPolicy::kTruncatePrompt;
+  bool train_on_prompt = false;  // loss on the prompts of examples too
 };
 
 struct LoraSpec {
   int32_t rank = 8;      // columns of A, >= 1
   double alpha = 16.0;   // scale is alpha / rank, > 0
   double dropout = 0.0;  // [0, 1)
+  // Or the one word all-linear.
   std::vector<std::string> target_modules = {"q_proj", "k_proj", "v_proj", "o_proj"};
+  bool use_rslora = false;  // scale is alpha / sqrt(rank)
 };
 
 struct AttentionSpec {
@@ -41,6 +48,7 @@ struct AttentionSpec {
   // Exactly one of the two counts for kShiftedSparse; neither for kDense.
   std::optional<double> group_ratio;  // group size / max_sequence_length, (0, 1]; default 0.25
   std::optional<int64_t> group_size;  // tokens, even, [2, max_sequence_length]
+  double dense_final_fraction = 0.0;  // share of the steps, the last ones, that train dense, [0, 1]
 };
 
 struct RopeScalingSpec {
@@ -64,8 +72,11 @@ struct OptimizerSpec {
   double epsilon = 1.0e-8;        // > 0
   double weight_decay = 0.0;      // decoupled (AdamW), >= 0
   Schedule schedule = Schedule::kConstant;
-  int64_t warmup_steps = 20;   // linear from 0, >= 0
-  double max_grad_norm = 1.0;  // global L2 norm to clip at; 0: no clipping
+  int64_t warmup_steps = 20;     // linear from 0, >= 0
+  double max_grad_norm = 1.0;    // global L2 norm to clip at; 0: no clipping
+  double lora_plus_ratio = 1.0;  // learning rate of B over that of A, > 0
+  std::optional<double>
+      trainable_learning_rate;  // of embedding and norms, > 0; default learning_rate
 };
 
 struct TrainingSpec {
@@ -76,19 +87,29 @@ struct TrainingSpec {
   int64_t gradient_accumulation_steps = 1;
   int64_t seed = 0;
   Precision precision = Precision::kBf16;
+  int64_t max_skipped_steps = 5;  // in a row, for want of a finite loss or gradient, >= 1
+};
+
+struct PasskeySpec {
+  std::vector<int64_t> lengths;  // tokens of a prompt, each >= 128; empty: no probe
+  int64_t trials = 5;            // prompts a length
 };
 
 struct EvaluationSpec {
   int64_t interval_steps = 0;  // 0: only before the first and after the last step
+  int64_t patience = 0;        // evaluations without a lower loss that end the run; 0: never
+  PasskeySpec passkey;
 };
 
 struct CheckpointSpec {
   int64_t interval_steps = 0;  // 0: only when asked or stopped
   int64_t keep_last = 2;       // complete checkpoints kept, >= 1
+  bool keep_best = false;      // besides, that of the lowest validation loss
 };
 
 struct ExportSpec {
   bool merged = false;  // also write the merged model
+  ExportWeights weights = ExportWeights::kLast;
 };
 
 struct ResourceSpec {

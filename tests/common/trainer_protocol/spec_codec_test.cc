@@ -15,17 +15,22 @@ using ::testing::IsEmpty;
 constexpr char kWhole[] = R"({
   "display_name": "smollm2-16k", "base_model": "smollm2-135m",
   "dataset": {"training": "books.jsonl", "validation": "held-out.jsonl", "format": "tokens",
-              "packing": false, "shuffle": false},
+              "packing": false, "shuffle": false, "length_policy": "drop", "train_on_prompt": true},
   "max_sequence_length": 16384,
-  "method": {"lora": {"rank": 4, "alpha": 8, "dropout": 0.5, "target_modules": ["q_proj"]},
-             "trainable": [], "attention": {"pattern": "shifted_sparse", "group_size": 64},
+  "method": {"lora": {"rank": 4, "alpha": 8, "dropout": 0.5, "target_modules": ["q_proj"],
+                      "use_rslora": true},
+             "trainable": [], "attention": {"pattern": "shifted_sparse", "group_size": 64,
+                                               "dense_final_fraction": 0.1},
              "rope_scaling": {"type": "linear", "factor": 2.0}, "initial_adapter": "/a"},
   "optimizer": {"learning_rate": 1e-4, "beta1": 0.8, "beta2": 0.999, "epsilon": 1e-6,
-                "weight_decay": 0.1, "schedule": "cosine", "warmup_steps": 7, "max_grad_norm": 0.5},
+                "weight_decay": 0.1, "schedule": "cosine", "warmup_steps": 7, "max_grad_norm": 0.5,
+                "lora_plus_ratio": 16, "trainable_learning_rate": 1e-6},
   "training": {"max_steps": 1000, "micro_batch_size": 2, "gradient_accumulation_steps": 8, "seed": 5,
-               "precision": "fp32"},
-  "evaluation": {"interval_steps": 100}, "checkpoint": {"interval_steps": 50, "keep_last": 3},
-  "export": {"merged": true},
+               "precision": "fp32", "max_skipped_steps": 3},
+  "evaluation": {"interval_steps": 100, "patience": 4,
+                 "passkey": {"lengths": [512, "1024"], "trials": 2}},
+  "checkpoint": {"interval_steps": 50, "keep_last": 3, "keep_best": true},
+  "export": {"merged": true, "weights": "best"},
   "resources": {"device": "cpu", "nodes": 1, "devices_per_node": 2, "context_parallel": 1,
                 "shard_base": false},
   "priority": -3})";
@@ -48,6 +53,18 @@ TEST(ParseTrainSpecTest, ReadsEveryKey) {
   EXPECT_EQ(spec.training.max_steps, 1000);
   EXPECT_EQ(spec.training.epochs, std::nullopt);
   EXPECT_EQ(spec.training.precision, Precision::kFp32);
+  EXPECT_EQ(spec.dataset.length_policy, LengthPolicy::kDrop);
+  EXPECT_TRUE(spec.dataset.train_on_prompt);
+  EXPECT_TRUE(spec.method.lora.use_rslora);
+  EXPECT_EQ(spec.method.attention.dense_final_fraction, 0.1);
+  EXPECT_EQ(spec.optimizer.lora_plus_ratio, 16);
+  EXPECT_EQ(spec.optimizer.trainable_learning_rate, 1e-6);
+  EXPECT_EQ(spec.training.max_skipped_steps, 3);
+  EXPECT_EQ(spec.evaluation.patience, 4);
+  EXPECT_THAT(spec.evaluation.passkey.lengths, ElementsAre(512, 1024));
+  EXPECT_EQ(spec.evaluation.passkey.trials, 2);
+  EXPECT_TRUE(spec.checkpoint.keep_best);
+  EXPECT_EQ(spec.export_options.weights, ExportWeights::kBest);
   EXPECT_TRUE(spec.export_options.merged);
   EXPECT_EQ(spec.resources.device, Device::kCpu);
   EXPECT_EQ(spec.priority, -3);

@@ -49,6 +49,13 @@ std::string PreparedLine(const v1::Prepared& prepared) {
   if (prepared.start_step() > 0) {
     absl::StrAppend(&text, ", ", FormatInteger(prepared.start_step()), " done already");
   }
+  if (prepared.has_dense_start_step()) {
+    absl::StrAppend(&text, ", dense attention from step ",
+                    FormatInteger(prepared.dense_start_step()));
+  }
+  if (prepared.has_memory_bytes()) {
+    absl::StrAppend(&text, "; needs ", FormatBytes(prepared.memory_bytes()), " a rank");
+  }
   return text;
 }
 
@@ -63,13 +70,38 @@ std::string StepLine(const v1::Step& step, const Progress& progress) {
   if (const std::optional<absl::Duration> left = progress.remaining(); left.has_value()) {
     absl::StrAppend(&text, "  ", ShortDuration(*left), " left");
   }
+  if (step.skipped()) absl::StrAppend(&text, "  update skipped");
   return text;
 }
 
 std::string EvaluationLine(const v1::Evaluation& evaluation) {
-  return absl::StrFormat("validation at step %s: loss %s, perplexity %.2f (%s tokens)",
-                         FormatInteger(evaluation.step()), FormatLoss(evaluation.loss()),
-                         evaluation.perplexity(), FormatInteger(evaluation.tokens()));
+  std::string text = absl::StrFormat("validation at step %s: loss %s, perplexity %.2f",
+                                     FormatInteger(evaluation.step()),
+                                     FormatLoss(evaluation.loss()), evaluation.perplexity());
+  if (evaluation.has_training_pattern_loss()) {
+    absl::StrAppend(&text, absl::StrFormat(", fidelity gap %+.4f",
+                                           evaluation.training_pattern_loss() - evaluation.loss()));
+  }
+  absl::StrAppend(&text, " (", FormatInteger(evaluation.tokens()), " tokens)");
+  for (const v1::PasskeyResult& result : evaluation.passkey()) {
+    absl::StrAppend(&text, result.length() == evaluation.passkey(0).length() ? "; passkey " : ", ",
+                    result.correct(), "/", result.trials(), " at ", FormatInteger(result.length()));
+  }
+  return text;
+}
+
+std::optional<std::string> FinishedLine(const v1::Finished& finished) {
+  std::string text;
+  if (!finished.early_stop().empty()) {
+    text = absl::StrCat("ended early after step ", FormatInteger(finished.step()), ": ",
+                        Printable(finished.early_stop()));
+  }
+  if (finished.has_weights_step()) {
+    absl::StrAppend(&text, text.empty() ? "" : "; ", "the results have the weights of step ",
+                    FormatInteger(finished.weights_step()));
+  }
+  if (text.empty()) return std::nullopt;
+  return text;
 }
 
 std::optional<std::string> BodyLine(const v1::JobEvent& event, const Progress& progress) {
@@ -92,6 +124,8 @@ std::optional<std::string> BodyLine(const v1::JobEvent& event, const Progress& p
     case v1::JobEvent::kError:
       return absl::StrCat("error: ", event.error().reason(), ": ",
                           Printable(event.error().message()));
+    case v1::JobEvent::kFinished:
+      return FinishedLine(event.finished());
     default:
       return std::nullopt;
   }

@@ -11,6 +11,25 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+template <typename Archive, typename Event>
+void Visit(Archive& archive, Event& event)
+  requires std::is_same_v<std::remove_const_t<Event>, PositionBucket>
+{
+  archive.Field("begin", event.begin);
+  archive.Field("end", event.end);
+  archive.Field("loss", event.loss);
+  archive.Field("tokens", event.tokens);
+}
+
+template <typename Archive, typename Event>
+void Visit(Archive& archive, Event& event)
+  requires std::is_same_v<std::remove_const_t<Event>, PasskeyResult>
+{
+  archive.Field("length", event.length);
+  archive.Field("trials", event.trials);
+  archive.Field("correct", event.correct);
+}
+
 // Writes the fields of an event into a JSON object. One `Visit` a type names the fields for both
 // ways.
 class Writer {
@@ -26,6 +45,22 @@ class Writer {
   template <typename T>
   void Field(const char* key, const T& value) {
     object_[key] = value;
+  }
+  // Left out where it says nothing.
+  template <typename T>
+  void Optional(const char* key, const std::optional<T>& value) {
+    if (value.has_value()) Field(key, *value);
+  }
+  template <typename T>
+  void Optional(const char* key, const T& value) {
+    if (value != T()) Field(key, value);
+  }
+  template <typename T>
+  void Optional(const char* key, const std::vector<T>& values) {
+    for (const T& value : values) {
+      Writer element(object_[key].emplace_back(Json::object()));
+      Visit(element, value);
+    }
   }
 
  private:
@@ -66,6 +101,27 @@ class Reader {
     if (found == nullptr) return;
     if (!found->is_string()) return Fail(key, "a string");
     value = found->get<std::string>();
+  }
+  // What Writer::Optional may have left out.
+  template <typename T>
+  void Optional(const char* key, std::optional<T>& value) {
+    if (object_.contains(key)) Field(key, value.emplace());
+  }
+  template <typename T>
+  void Optional(const char* key, T& value) {
+    if (object_.contains(key)) Field(key, value);
+  }
+  template <typename T>
+  void Optional(const char* key, std::vector<T>& values) {
+    if (!object_.contains(key)) return;
+    const Json& found = object_[key];
+    if (!found.is_array()) return Fail(key, "a list");
+    for (const Json& element : found) {
+      if (!element.is_object()) return Fail(key, "a list of objects");
+      Reader reader(element);
+      Visit(reader, values.emplace_back());
+      if (status_.ok()) status_ = reader.status();
+    }
   }
 
  private:
@@ -113,6 +169,8 @@ void Visit(Archive& archive, Event& event)
   archive.Field("training_tokens", event.training_tokens);
   archive.Field("validation_tokens", event.validation_tokens);
   archive.Field("fill_ratio", event.fill_ratio);
+  archive.Optional("memory_bytes", event.memory_bytes);
+  archive.Optional("dense_start_step", event.dense_start_step);
 }
 
 template <typename Archive, typename Event>
@@ -126,6 +184,8 @@ void Visit(Archive& archive, Event& event)
   archive.Field("tokens", event.tokens);
   archive.Field("tokens_per_second", event.tokens_per_second);
   archive.Field("memory_bytes", event.memory_bytes);
+  archive.Optional("skipped", event.skipped);
+  archive.Optional("skipped_steps", event.skipped_steps);
 }
 
 template <typename Archive, typename Event>
@@ -136,6 +196,9 @@ void Visit(Archive& archive, Event& event)
   archive.Field("loss", event.loss);
   archive.Field("perplexity", event.perplexity);
   archive.Field("tokens", event.tokens);
+  archive.Optional("training_pattern_loss", event.training_pattern_loss);
+  archive.Optional("buckets", event.buckets);
+  archive.Optional("passkey", event.passkey);
 }
 
 template <typename Archive, typename Event>
@@ -145,6 +208,7 @@ void Visit(Archive& archive, Event& event)
   archive.Field("step", event.step);
   archive.Field("path", event.path);
   archive.Field("bytes", event.bytes);
+  archive.Optional("best", event.best);
 }
 
 template <typename Archive, typename Event>
@@ -178,6 +242,8 @@ void Visit(Archive& archive, Event& event)
   archive.Field("stopped", event.stopped);
   archive.Field("adapter", event.adapter);
   archive.Field("merged", event.merged);
+  archive.Optional("weights_step", event.weights_step);
+  archive.Optional("early_stop", event.early_stop);
 }
 
 // In the order of TrainerEvent::body.

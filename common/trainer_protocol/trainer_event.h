@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <variant>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -23,6 +24,12 @@ struct PreparedEvent {
   int64_t training_tokens = 0;
   int64_t validation_tokens = 0;
   double fill_ratio = 0.0;  // tokens / (rows * max_sequence_length), (0, 1]
+  // Peak of rank 0 over a step and an evaluation of the greatest size, tried before the first step;
+  // absent: not tried. As StepEvent::memory_bytes.
+  std::optional<int64_t> memory_bytes;
+  // First step that trains with dense attention, by method.attention.dense_final_fraction; absent:
+  // none does.
+  std::optional<int64_t> dense_start_step;
 };
 
 // One optimizer update.
@@ -34,6 +41,23 @@ struct StepEvent {
   int64_t tokens = 0;              // of this update, all ranks
   double tokens_per_second = 0.0;  // all ranks together
   int64_t memory_bytes = 0;        // peak of rank 0: resident set on CPU, allocated on CUDA
+  bool skipped = false;            // no update was made: loss or grad_norm is not finite
+  int64_t skipped_steps = 0;       // of the whole job so far, with this one
+};
+
+// Loss over the targets that have [begin, end) tokens of their document before them in the row.
+struct PositionBucket {
+  int64_t begin = 0;
+  int64_t end = 0;
+  double loss = 0.0;
+  int64_t tokens = 0;  // targets
+};
+
+// Answers to the passkey prompts of one length.
+struct PasskeyResult {
+  int64_t length = 0;  // tokens of a prompt
+  int64_t trials = 0;
+  int64_t correct = 0;
 };
 
 // Dense loss on the validation set.
@@ -42,6 +66,12 @@ struct EvaluationEvent {
   double loss = 0.0;
   double perplexity = 0.0;
   int64_t tokens = 0;  // targets
+  // With the attention pattern of training; absent when that is dense. What it is above `loss` is
+  // the fidelity gap.
+  std::optional<double> training_pattern_loss;
+  std::vector<PositionBucket>
+      buckets;  // dense loss by position, rising; those without targets left out
+  std::vector<PasskeyResult> passkey;  // empty: not probed
 };
 
 // A complete checkpoint lies at `path`.
@@ -49,6 +79,7 @@ struct CheckpointEvent {
   int64_t step = 0;
   std::string path;  // relative to the output directory: "checkpoints/step-100"
   int64_t bytes = 0;
+  bool best = false;  // by checkpoint.keep_best: of the lowest validation loss so far
 };
 
 struct WarningEvent {
@@ -74,6 +105,9 @@ struct FinishedEvent {
   bool stopped = false;  // by SIGTERM: a checkpoint of `step` exists, there is no result
   std::string adapter;   // relative to the output directory: "adapter"; empty when stopped
   std::string merged;    // "merged", when asked
+  // Updates in the exported weights, with export.weights best.
+  std::optional<int64_t> weights_step;
+  std::string early_stop;  // why evaluation.patience ended the run, a sentence; empty: it did not
 };
 
 struct TrainerEvent {
@@ -83,8 +117,9 @@ struct TrainerEvent {
       body;
 };
 
-// {"type":"step","time":…,"step":1,"loss":…} without line break. Non-finite numbers are written as
-// the strings "NaN", "Infinity", "-Infinity" (protobuf's JSON form).
+// {"type":"step","time":…,"step":1,"loss":…} without line break. Fields that are absent, false
+// flags, empty lists and, where 0 says nothing, zeros are left out. Non-finite numbers are written
+// as the strings "NaN", "Infinity", "-Infinity" (protobuf's JSON form).
 std::string FormatTrainerEvent(const TrainerEvent& event);
 
 // Reads what FormatTrainerEvent wrote; unknown keys are ignored (a newer trainer), an unknown type,

@@ -109,6 +109,11 @@ void AddJobFamilies(const std::vector<LiveJobSnapshot>& jobs, std::vector<Metric
   FamilyBuilder loss = Gauge("longlora_job_loss", "Training loss of the last step, in nats.");
   FamilyBuilder validation =
       Gauge("longlora_job_validation_loss", "Loss of the last evaluation, in nats.");
+  FamilyBuilder gap =
+      Gauge("longlora_job_fidelity_gap",
+            "Validation loss with the training pattern less that with dense attention, in nats.");
+  FamilyBuilder skipped = Gauge("longlora_job_skipped_steps",
+                                "Steps without an update, for want of a finite loss or gradient.");
   FamilyBuilder rate = Gauge("longlora_job_learning_rate", "Learning rate of the last step.");
   FamilyBuilder speed =
       Gauge("longlora_job_tokens_per_second", "Tokens trained a second in the last step.");
@@ -127,6 +132,8 @@ void AddJobFamilies(const std::vector<LiveJobSnapshot>& jobs, std::vector<Metric
       speed.Add("job", job.id, progress.tokens_per_second());
       memory.Add("job", job.id, ToDouble(progress.memory_peak_bytes()));
     }
+    skipped.Add("job", job.id, ToDouble(progress.skipped_steps()));
+    if (progress.has_fidelity_gap()) gap.Add("job", job.id, progress.fidelity_gap());
     if (progress.has_validation_loss()) validation.Add("job", job.id, progress.validation_loss());
     if (job.last_checkpoint_time.has_value()) {
       checkpoint.Add("job", job.id,
@@ -134,7 +141,7 @@ void AddJobFamilies(const std::vector<LiveJobSnapshot>& jobs, std::vector<Metric
     }
   }
   for (FamilyBuilder* family :
-       {&step, &total, &loss, &validation, &rate, &speed, &memory, &checkpoint}) {
+       {&step, &total, &loss, &validation, &gap, &skipped, &rate, &speed, &memory, &checkpoint}) {
     families.push_back(family->Build());
   }
 }

@@ -20,6 +20,24 @@ int64_t CheckpointsKept(const v1::FineTuneSpec& spec) {
   return std::max<int64_t>(1, kept);
 }
 
+// Steps of the checkpoints that retention drops: all but the newest `kept_max` and the newest of
+// the lowest validation loss.
+std::vector<int64_t> StepsToDrop(std::vector<const v1::Checkpoint*> checkpoints, int64_t kept_max) {
+  std::sort(checkpoints.begin(), checkpoints.end(),
+            [](const v1::Checkpoint* a, const v1::Checkpoint* b) { return a->step() > b->step(); });
+  std::vector<int64_t> dropped;
+  int64_t kept = 0;
+  bool best_kept = false;
+  for (const v1::Checkpoint* checkpoint : checkpoints) {
+    if (checkpoint->best() && !best_kept) {
+      best_kept = true;
+    } else if (kept++ >= kept_max) {
+      dropped.push_back(checkpoint->step());
+    }
+  }
+  return dropped;
+}
+
 int32_t FailuresInARow(const internal::v1::JobRecord& record) {
   int32_t failures = 0;
   for (int i = record.job().attempts_size() - 2; i >= 0; --i) {
@@ -180,10 +198,17 @@ std::vector<v1::Checkpoint> JobEditor::CommitCheckpoint(v1::Checkpoint checkpoin
     checkpoint.set_loss(progress.loss());
   }
   const int64_t kept_max = CheckpointsKept(job_.record.job().spec());
-  // A delayed repeat of a checkpoint that retention has dropped in the meantime.
-  if (same == kept.end() && kept.size() >= kept_max && checkpoint.step() < kept.begin()->step()) {
-    return {std::move(checkpoint)};
+  std::vector<const v1::Checkpoint*> all = {&checkpoint};
+  for (const v1::Checkpoint& other : kept) {
+    if (other.step() != checkpoint.step()) all.push_back(&other);
   }
+  const std::vector<int64_t> steps_to_drop = StepsToDrop(std::move(all), kept_max);
+  const auto is_dropped = [&](const v1::Checkpoint& other) {
+    return std::find(steps_to_drop.begin(), steps_to_drop.end(), other.step()) !=
+           steps_to_drop.end();
+  };
+  // A delayed repeat of a checkpoint that retention has dropped in the meantime.
+  if (same == kept.end() && is_dropped(checkpoint)) return {std::move(checkpoint)};
 
   std::vector<v1::Checkpoint> dropped;
   record_changed_ = true;
@@ -200,9 +225,13 @@ std::vector<v1::Checkpoint> JobEditor::CommitCheckpoint(v1::Checkpoint checkpoin
   *kept.Add() = std::move(checkpoint);
   std::sort(kept.begin(), kept.end(),
             [](const v1::Checkpoint& a, const v1::Checkpoint& b) { return a.step() < b.step(); });
-  while (kept.size() > kept_max) {
-    dropped.push_back(std::move(*kept.begin()));
-    kept.erase(kept.begin());
+  for (auto it = kept.begin(); it != kept.end();) {
+    if (is_dropped(*it)) {
+      dropped.push_back(std::move(*it));
+      it = kept.erase(it);
+    } else {
+      ++it;
+    }
   }
   return dropped;
 }

@@ -28,6 +28,7 @@ void TakeStep(const v1::Step& step, v1::Progress& progress) {
   progress.set_tokens_per_second(step.tokens_per_second());
   progress.set_tokens(progress.tokens() + step.tokens());
   progress.set_memory_peak_bytes(std::max(progress.memory_peak_bytes(), step.memory_bytes()));
+  progress.set_skipped_steps(step.skipped_steps());
 
   const double seconds = static_cast<double>(step.tokens()) / step.tokens_per_second();
   if (progress.total_steps() <= 0 || !std::isfinite(seconds) || seconds <= 0.0) return;
@@ -49,6 +50,10 @@ void UpdateProgress(const v1::JobEvent& event, v1::Progress& progress) {
       break;
     case v1::JobEvent::kEvaluation:
       progress.set_validation_loss(event.evaluation().loss());
+      if (event.evaluation().has_training_pattern_loss()) {
+        progress.set_fidelity_gap(event.evaluation().training_pattern_loss() -
+                                  event.evaluation().loss());
+      }
       break;
     default:
       break;

@@ -36,7 +36,8 @@ absl::Status Attempt::KeepCheckpoint(const common::CheckpointEvent& event) {
     return absl::InvalidArgumentError(
         absl::StrCat("the trainer names an unexpected path: ", event.path));
   }
-  PendingCheckpoint pending{.step = event.step, .loss = std::nullopt, .path = event.path};
+  PendingCheckpoint pending{
+      .step = event.step, .loss = std::nullopt, .path = event.path, .best = event.best};
   if (last_step_.has_value() && last_step_->step == event.step) pending.loss = last_step_->loss;
   return checkpoints_->Add(pending, absl::StrCat(directory_.output(), "/", event.path));
 }

@@ -106,6 +106,7 @@ absl::Status CheckpointUploader::Upload(const PendingCheckpoint& pending) {
   checkpoint.set_step(pending.step);
   checkpoint.set_attempt(context_.id.attempt);
   if (pending.loss.has_value()) checkpoint.set_loss(*pending.loss);
+  checkpoint.set_best(pending.best);
   int64_t size = 0;
   for (const api::Artifact& artifact : artifacts) {
     *checkpoint.add_artifacts() = artifact;

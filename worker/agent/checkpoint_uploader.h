@@ -21,6 +21,7 @@ struct PendingCheckpoint {
   int64_t step = 0;
   std::optional<double> loss;  // of that step
   std::string path;            // artifact prefix: "checkpoints/step-100"
+  bool best = false;           // of the lowest validation loss so far
 };
 
 class CheckpointUploader {

@@ -10,6 +10,8 @@
 namespace longlora::worker {
 namespace {
 
+constexpr size_t kEventListMax = 64;  // elements of a list kept
+
 // `text` made fit for a proto3 string: valid UTF-8 (a cut may have split a character), bounded.
 std::string CleanText(absl::string_view text) {
   std::string clean;
@@ -55,6 +57,8 @@ struct BodyWriter {
     body->set_training_token_count(event.training_tokens);
     body->set_validation_token_count(event.validation_tokens);
     body->set_fill_ratio(event.fill_ratio);
+    if (event.memory_bytes.has_value()) body->set_memory_bytes(*event.memory_bytes);
+    if (event.dense_start_step.has_value()) body->set_dense_start_step(*event.dense_start_step);
     return true;
   }
   bool operator()(const common::StepEvent& event) const {
@@ -66,6 +70,8 @@ struct BodyWriter {
     body->set_tokens(event.tokens);
     body->set_tokens_per_second(event.tokens_per_second);
     body->set_memory_bytes(event.memory_bytes);
+    body->set_skipped(event.skipped);
+    body->set_skipped_steps(event.skipped_steps);
     return true;
   }
   bool operator()(const common::EvaluationEvent& event) const {
@@ -74,6 +80,10 @@ struct BodyWriter {
     body->set_loss(event.loss);
     body->set_perplexity(event.perplexity);
     body->set_tokens(event.tokens);
+    if (event.training_pattern_loss.has_value()) {
+      body->set_training_pattern_loss(*event.training_pattern_loss);
+    }
+    WriteLists(event, body);
     return true;
   }
   bool operator()(const common::CheckpointEvent&) const { return false; }
@@ -94,7 +104,29 @@ struct BodyWriter {
   bool operator()(const common::FinishedEvent& event) const {
     out->mutable_finished()->set_step(event.step);
     out->mutable_finished()->set_stopped(event.stopped);
+    if (event.weights_step.has_value()) {
+      out->mutable_finished()->set_weights_step(*event.weights_step);
+    }
+    out->mutable_finished()->set_early_stop(CleanText(event.early_stop));
     return true;
+  }
+
+ private:
+  // The trainer is not trusted: its lists are bounded.
+  static void WriteLists(const common::EvaluationEvent& event, api::Evaluation* body) {
+    for (size_t i = 0; i < std::min(event.buckets.size(), kEventListMax); ++i) {
+      api::PositionBucket* bucket = body->add_buckets();
+      bucket->set_begin(event.buckets[i].begin);
+      bucket->set_end(event.buckets[i].end);
+      bucket->set_loss(event.buckets[i].loss);
+      bucket->set_tokens(event.buckets[i].tokens);
+    }
+    for (size_t i = 0; i < std::min(event.passkey.size(), kEventListMax); ++i) {
+      api::PasskeyResult* result = body->add_passkey();
+      result->set_length(event.passkey[i].length);
+      result->set_trials(event.passkey[i].trials);
+      result->set_correct(event.passkey[i].correct);
+    }
   }
 };
 

@@ -106,6 +106,13 @@ TEST(EventLineTest, EveryKindOfEventHasItsLine) {
       LineOf(event),
       "22:13:20  prepared: 135M parameters, 29.0M of them and of the adapters train; 60 rows, "
       "983,040 tokens (99.8% filled); 1,000 steps");
+  prepared->set_dense_start_step(901);
+  prepared->set_memory_bytes(12'300'000);
+  EXPECT_EQ(
+      LineOf(event),
+      "22:13:20  prepared: 135M parameters, 29.0M of them and of the adapters train; 60 rows, "
+      "983,040 tokens (99.8% filled); 1,000 steps, dense attention from step 901; needs 12.3 MB a "
+      "rank");
 
   event = Event();
   event.mutable_step()->set_step(10);
@@ -115,6 +122,11 @@ TEST(EventLineTest, EveryKindOfEventHasItsLine) {
   event.mutable_step()->set_tokens_per_second(1234.5);
   EXPECT_EQ(LineOf(event, progress),
             "22:13:20  step 10/1,000  loss 2.9812  lr 2.00e-05  grad 0.512  1.23k tokens/s");
+  event.mutable_step()->set_loss(std::nan(""));
+  event.mutable_step()->set_skipped(true);
+  EXPECT_EQ(LineOf(event, progress),
+            "22:13:20  step 10/1,000  loss nan  lr 2.00e-05  grad 0.512  1.23k tokens/s  update "
+            "skipped");
 
   event = Event();
   event.mutable_evaluation()->set_step(100);
@@ -123,6 +135,25 @@ TEST(EventLineTest, EveryKindOfEventHasItsLine) {
   event.mutable_evaluation()->set_tokens(8192);
   EXPECT_EQ(LineOf(event),
             "22:13:20  validation at step 100: loss 2.5000, perplexity 12.18 (8,192 tokens)");
+  event.mutable_evaluation()->set_training_pattern_loss(2.5625);
+  for (const int64_t length : {512, 1024}) {
+    v1::PasskeyResult* result = event.mutable_evaluation()->add_passkey();
+    result->set_length(length);
+    result->set_trials(5);
+    result->set_correct(4);
+  }
+  EXPECT_EQ(LineOf(event),
+            "22:13:20  validation at step 100: loss 2.5000, perplexity 12.18, fidelity gap +0.0625 "
+            "(8,192 tokens); passkey 4/5 at 512, 4/5 at 1,024");
+
+  event = Event();
+  event.mutable_finished()->set_step(300);
+  EXPECT_EQ(LineOf(event), "(none)");
+  event.mutable_finished()->set_early_stop("no lower loss");
+  event.mutable_finished()->set_weights_step(200);
+  EXPECT_EQ(LineOf(event),
+            "22:13:20  ended early after step 300: no lower loss; the results have the weights of "
+            "step 200");
 
   event = Event();
   event.mutable_checkpoint()->set_step(100);

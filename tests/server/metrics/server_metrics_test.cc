@@ -38,6 +38,8 @@ SchedulerSnapshot BusySnapshot() {
   job.progress.set_total_steps(20);
   job.progress.set_loss(2.5);
   job.progress.set_validation_loss(2.25);
+  job.progress.set_fidelity_gap(0.125);
+  job.progress.set_skipped_steps(3);
   job.last_checkpoint_time = absl::FromUnixSeconds(1'700'000'000);
   snapshot.live_jobs.push_back(job);
   snapshot.counters.attempts_ended = {{"SUCCEEDED", 4}, {"OUT_OF_MEMORY", 1}};
@@ -60,6 +62,8 @@ TEST(ServerMetricsTest, RendersTheSchedulersSnapshot) {
         "longlora_job_total_steps{job=\"books-abc\"} 20\n",
         "longlora_job_loss{job=\"books-abc\"} 2.5\n",
         "longlora_job_validation_loss{job=\"books-abc\"} 2.25\n",
+        "longlora_job_fidelity_gap{job=\"books-abc\"} 0.125\n",
+        "longlora_job_skipped_steps{job=\"books-abc\"} 3\n",
         "longlora_job_last_checkpoint_timestamp_seconds{job=\"books-abc\"} 1700000000\n",
         "longlora_tokens_total 4096\n", "longlora_events_total{type=\"step\"} 70\n"}) {
     EXPECT_THAT(text, HasSubstr(line));
@@ -83,6 +87,7 @@ TEST(ServerMetricsTest, JobWithoutAStepShowsNoLoss) {
   EXPECT_THAT(text, HasSubstr("longlora_job_step{job=\"fresh\"} 0\n"));
   EXPECT_THAT(text, Not(HasSubstr("longlora_job_loss{")));
   EXPECT_THAT(text, Not(HasSubstr("longlora_job_validation_loss{")));
+  EXPECT_THAT(text, Not(HasSubstr("longlora_job_fidelity_gap{")));
 }
 
 TEST(ServerMetricsTest, CallsAndCommitsAreCountedInHistograms) {

@@ -153,6 +153,25 @@ TEST(JobEditorTest, RetentionKeepsTheNewestCheckpoints) {
   EXPECT_EQ(editor.job().record.checkpoints(1).name(), "fineTuneJobs/alpha-1/checkpoints/30");
 }
 
+TEST(JobEditorTest, RetentionKeepsTheBestCheckpointBesidesTheNewest) {
+  JobEditor editor(AssignedJob(2), kNow);
+  const auto commit = [&](int64_t step, bool best) {
+    v1::Checkpoint checkpoint = CheckpointAt(step);
+    checkpoint.set_best(best);
+    return editor.CommitCheckpoint(checkpoint).size();
+  };
+  EXPECT_EQ(commit(10, true), 0u);
+  EXPECT_EQ(commit(20, false), 0u);
+  EXPECT_EQ(commit(30, false), 0u);
+  EXPECT_THAT(StepsOf(editor.job()), ElementsAre(10, 20, 30));
+  EXPECT_EQ(commit(40, false), 1u);
+  EXPECT_THAT(StepsOf(editor.job()), ElementsAre(10, 30, 40));
+  EXPECT_EQ(commit(20, false), 1u) << "a late repeat is dropped again";
+  EXPECT_THAT(StepsOf(editor.job()), ElementsAre(10, 30, 40));
+  EXPECT_EQ(commit(50, true), 1u) << "a better one takes the place of the best";
+  EXPECT_THAT(StepsOf(editor.job()), ElementsAre(30, 40, 50));
+}
+
 TEST(JobEditorTest, RepeatedCheckpointChangesNothing) {
   JobEditor first(AssignedJob(), kNow);
   first.CommitCheckpoint(CheckpointAt(10));

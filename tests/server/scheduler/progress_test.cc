@@ -73,6 +73,24 @@ TEST(ProgressTest, EvaluationSetsTheValidationLossOnly) {
   UpdateProgress(event, progress);
   EXPECT_DOUBLE_EQ(progress.validation_loss(), 2.5);
   EXPECT_EQ(progress.step(), 0);
+  EXPECT_FALSE(progress.has_fidelity_gap());
+}
+
+TEST(ProgressTest, TheGapIsWhatTheTrainingPatternLosesMore) {
+  v1::Progress progress;
+  v1::JobEvent event;
+  event.mutable_evaluation()->set_loss(2.5);
+  event.mutable_evaluation()->set_training_pattern_loss(2.75);
+  UpdateProgress(event, progress);
+  EXPECT_DOUBLE_EQ(progress.fidelity_gap(), 0.25);
+}
+
+TEST(ProgressTest, SkippedStepsAreThoseTheTrainerCounted) {
+  v1::Progress progress;
+  v1::JobEvent event = Step(1, 1000, 500);
+  event.mutable_step()->set_skipped_steps(3);
+  UpdateProgress(event, progress);
+  EXPECT_EQ(progress.skipped_steps(), 3);
 }
 
 TEST(ProgressTest, OtherEventsChangeNothing) {

@@ -81,7 +81,9 @@ TEST(EventTranslationTest, EveryFieldOfAStepArrives) {
                                                            .grad_norm = 4.5,
                                                            .tokens = 5,
                                                            .tokens_per_second = 6.5,
-                                                           .memory_bytes = 7}});
+                                                           .memory_bytes = 7,
+                                                           .skipped = true,
+                                                           .skipped_steps = 8}});
   ASSERT_TRUE(event.has_value());
   EXPECT_EQ(event->event_time().seconds(), 12);
   EXPECT_EQ(event->event_time().nanos(), 250'000'000);
@@ -92,6 +94,51 @@ TEST(EventTranslationTest, EveryFieldOfAStepArrives) {
   EXPECT_EQ(event->step().tokens(), 5);
   EXPECT_EQ(event->step().tokens_per_second(), 6.5);
   EXPECT_EQ(event->step().memory_bytes(), 7);
+  EXPECT_TRUE(event->step().skipped());
+  EXPECT_EQ(event->step().skipped_steps(), 8);
+}
+
+TEST(EventTranslationTest, EveryFieldOfAnEvaluationArrivesAndListsAreBounded) {
+  common::EvaluationEvent evaluation = {.step = 1,
+                                        .loss = 2.5,
+                                        .perplexity = 3.5,
+                                        .tokens = 4,
+                                        .training_pattern_loss = 5.5,
+                                        .buckets = {{6, 7, 8.5, 9}},
+                                        .passkey = {{10, 11, 12}}};
+  auto event = ToJobEvent({.time = 1, .body = evaluation});
+  ASSERT_TRUE(event.has_value());
+  EXPECT_EQ(event->evaluation().training_pattern_loss(), 5.5);
+  ASSERT_EQ(event->evaluation().buckets_size(), 1);
+  EXPECT_EQ(event->evaluation().buckets(0).begin(), 6);
+  EXPECT_EQ(event->evaluation().buckets(0).end(), 7);
+  EXPECT_EQ(event->evaluation().buckets(0).loss(), 8.5);
+  EXPECT_EQ(event->evaluation().buckets(0).tokens(), 9);
+  ASSERT_EQ(event->evaluation().passkey_size(), 1);
+  EXPECT_EQ(event->evaluation().passkey(0).length(), 10);
+  EXPECT_EQ(event->evaluation().passkey(0).trials(), 11);
+  EXPECT_EQ(event->evaluation().passkey(0).correct(), 12);
+  evaluation.training_pattern_loss.reset();
+  evaluation.buckets.resize(100000);
+  event = ToJobEvent({.time = 1, .body = evaluation});
+  EXPECT_FALSE(event->evaluation().has_training_pattern_loss());
+  EXPECT_LE(event->evaluation().buckets_size(), 64);
+}
+
+TEST(EventTranslationTest, WhatIsAbsentStaysAbsent) {
+  auto event = ToJobEvent({.time = 1, .body = common::PreparedEvent{}});
+  EXPECT_FALSE(event->prepared().has_memory_bytes());
+  EXPECT_FALSE(event->prepared().has_dense_start_step());
+  event = ToJobEvent(
+      {.time = 1, .body = common::PreparedEvent{.memory_bytes = 1, .dense_start_step = 2}});
+  EXPECT_EQ(event->prepared().memory_bytes(), 1);
+  EXPECT_EQ(event->prepared().dense_start_step(), 2);
+  event = ToJobEvent({.time = 1, .body = common::FinishedEvent{}});
+  EXPECT_FALSE(event->finished().has_weights_step());
+  event = ToJobEvent(
+      {.time = 1, .body = common::FinishedEvent{.weights_step = 3, .early_stop = "enough"}});
+  EXPECT_EQ(event->finished().weights_step(), 3);
+  EXPECT_EQ(event->finished().early_stop(), "enough");
 }
 
 TEST(EventTranslationTest, CheckpointIsNotForTheServer) {

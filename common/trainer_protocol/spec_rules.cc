@@ -52,6 +52,9 @@ class Rules {
       if (!seen.insert(name).second) Add(field, absl::StrCat("names ", name, " twice"));
     }
   }
+  void NeedsValidation(absl::string_view field, const TrainSpec& spec) {
+    if (spec.dataset.validation.empty()) Add(field, "needs a validation set: dataset.validation");
+  }
   void NotYet(absl::string_view field, bool used, absl::string_view alternative) {
     if (used) Add(field, absl::StrCat("is not supported by this version: ", alternative));
   }
@@ -75,13 +78,11 @@ void CheckLora(const LoraSpec& lora, Rules& rules) {
   rules.Between<int32_t>("method.lora.rank", lora.rank, 1, 1024);
   rules.Positive("method.lora.alpha", lora.alpha);
   rules.Fraction("method.lora.dropout", lora.dropout);
-  rules.NotYet("method.lora.dropout", lora.dropout > 0.0, "use 0");
   if (lora.target_modules.empty()) {
     rules.Add("method.lora.target_modules",
               "must name at least one linear, or be left out for q_proj, k_proj, v_proj, o_proj");
   }
   rules.NoDuplicates("method.lora.target_modules", lora.target_modules);
-  rules.NotYet("method.lora.use_rslora", lora.use_rslora, "use false");
 }
 
 void CheckAttention(const TrainSpec& spec, Rules& rules) {
@@ -118,8 +119,6 @@ void CheckDenseFinalFraction(const AttentionSpec& attention, Rules& rules) {
     rules.Add(kField, absl::StrCat("must be from 0 to 1, is ", fraction));
   } else if (fraction > 0.0 && attention.pattern == AttentionPattern::kDense) {
     rules.Add(kField, "has no meaning with pattern dense, where every step is dense");
-  } else {
-    rules.NotYet(kField, fraction > 0.0, "use 0");
   }
 }
 
@@ -147,7 +146,8 @@ void CheckMethod(const TrainSpec& spec, Rules& rules) {
   }
 }
 
-void CheckOptimizer(const OptimizerSpec& optimizer, Rules& rules) {
+void CheckOptimizer(const TrainSpec& spec, Rules& rules) {
+  const OptimizerSpec& optimizer = spec.optimizer;
   rules.Positive("optimizer.learning_rate", optimizer.learning_rate);
   rules.Fraction("optimizer.beta1", optimizer.beta1);
   rules.Fraction("optimizer.beta2", optimizer.beta2);
@@ -156,13 +156,13 @@ void CheckOptimizer(const OptimizerSpec& optimizer, Rules& rules) {
   rules.Between<int64_t>("optimizer.warmup_steps", optimizer.warmup_steps, 0, kMaxSteps);
   rules.AtLeast<double>("optimizer.max_grad_norm", optimizer.max_grad_norm, 0.0);
   rules.Positive("optimizer.lora_plus_ratio", optimizer.lora_plus_ratio);
-  rules.NotYet("optimizer.lora_plus_ratio",
-               optimizer.lora_plus_ratio > 0.0 && optimizer.lora_plus_ratio != 1.0, "use 1");
   if (optimizer.trainable_learning_rate.has_value()) {
     rules.Positive("optimizer.trainable_learning_rate", *optimizer.trainable_learning_rate);
+    if (spec.method.trainable.empty()) {
+      rules.Add("optimizer.trainable_learning_rate",
+                "has no meaning when method.trainable is empty: leave it out");
+    }
   }
-  rules.NotYet("optimizer.trainable_learning_rate", optimizer.trainable_learning_rate.has_value(),
-               "leave it out");
 }
 
 void CheckTraining(const TrainSpec& spec, Rules& rules) {
@@ -189,19 +189,33 @@ void CheckEvaluation(const TrainSpec& spec, Rules& rules) {
   const EvaluationSpec& evaluation = spec.evaluation;
   rules.Between<int64_t>("evaluation.interval_steps", evaluation.interval_steps, 0, kMaxSteps);
   rules.Between<int64_t>("evaluation.patience", evaluation.patience, 0, 1'000'000);
-  rules.NotYet("evaluation.patience", evaluation.patience > 0, "use 0");
-  for (const int64_t length : evaluation.passkey.lengths) {
-    rules.Between<int64_t>("evaluation.passkey.lengths", length, 128, kMaxSequenceLength);
+  if (evaluation.patience > 0) {
+    rules.NeedsValidation("evaluation.patience", spec);
+    if (evaluation.interval_steps == 0) {
+      rules.Add("evaluation.patience",
+                "counts evaluations between steps: set evaluation.interval_steps");
+    }
   }
-  rules.Between<int64_t>("evaluation.passkey.trials", evaluation.passkey.trials, 1, 100);
-  rules.NotYet("evaluation.passkey.lengths", !evaluation.passkey.lengths.empty(), "leave it out");
+  const PasskeySpec& passkey = evaluation.passkey;
+  if (!passkey.lengths.empty()) rules.NeedsValidation("evaluation.passkey.lengths", spec);
+  if (passkey.lengths.size() > 16) {
+    rules.Add("evaluation.passkey.lengths",
+              absl::StrCat("may hold 16 lengths, holds ", passkey.lengths.size()));
+  }
+  for (const int64_t length : passkey.lengths) {
+    rules.Between<int64_t>("evaluation.passkey.lengths", length, 128,
+                           std::max<int64_t>(128, spec.max_sequence_length));
+  }
+  rules.Between<int64_t>("evaluation.passkey.trials", passkey.trials, 1, 100);
 }
 
 void CheckResults(const TrainSpec& spec, Rules& rules) {
   rules.Between<int64_t>("checkpoint.interval_steps", spec.checkpoint.interval_steps, 0, kMaxSteps);
   rules.Between<int64_t>("checkpoint.keep_last", spec.checkpoint.keep_last, 1, 1000);
-  rules.NotYet("checkpoint.keep_best", spec.checkpoint.keep_best, "use false");
-  rules.NotYet("export.weights", spec.export_options.weights != ExportWeights::kLast, "use last");
+  if (spec.checkpoint.keep_best) rules.NeedsValidation("checkpoint.keep_best", spec);
+  if (spec.export_options.weights == ExportWeights::kBest && !spec.checkpoint.keep_best) {
+    rules.Add("export.weights", "best needs checkpoint.keep_best: true");
+  }
 }
 
 void CheckResources(const ResourceSpec& resources, Rules& rules) {
@@ -226,7 +240,7 @@ std::vector<SpecViolation> FindViolations(const TrainSpec& spec) {
   CheckDataset(spec, rules);
   rules.Between<int64_t>("max_sequence_length", spec.max_sequence_length, 2, kMaxSequenceLength);
   CheckMethod(spec, rules);
-  CheckOptimizer(spec.optimizer, rules);
+  CheckOptimizer(spec, rules);
   CheckTraining(spec, rules);
   CheckEvaluation(spec, rules);
   CheckResults(spec, rules);

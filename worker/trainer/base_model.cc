@@ -58,6 +58,7 @@ absl::Status CopyInitialAdapter(TrainingJob& job) {
   AdapterShape shape;
   shape.rank = lora.rank;
   shape.alpha = lora.alpha;
+  shape.use_rslora = lora.use_rslora;
   shape.tie_word_embeddings = job.model->config().tie_word_embeddings;
   for (const auto& module : job.lora) {
     shape.lora[module->module_name()] = {.in_features = module->a().size(1),
@@ -110,12 +111,16 @@ absl::Status LoadBaseModel(TrainingJob& job) { return BlameInput(ReadModel(job),
 
 absl::Status AddTrainedParameters(TrainingJob& job) {
   const common::TrainSpec& spec = job.spec();
-  auto modules = InjectLora(*job.model, {.rank = spec.method.lora.rank,
-                                         .alpha = spec.method.lora.alpha,
-                                         .target_modules = spec.method.lora.target_modules,
-                                         .seed = spec.training.seed});
+  const LoraOptions options = {.rank = spec.method.lora.rank,
+                               .alpha = spec.method.lora.alpha,
+                               .target_modules = spec.method.lora.target_modules,
+                               .seed = spec.training.seed,
+                               .use_rslora = spec.method.lora.use_rslora,
+                               .dropout = spec.method.lora.dropout};
+  auto modules = InjectLora(*job.model, options);
   if (!modules.ok()) return BlameInput(modules.status(), "INVALID_SPEC");
   job.lora = *std::move(modules);
+  job.dropout = AddDropout(job.lora, options);
   if (!spec.method.initial_adapter.empty()) {
     const absl::Status copied = CopyInitialAdapter(job);
     if (!copied.ok()) {
@@ -124,9 +129,12 @@ absl::Status AddTrainedParameters(TrainingJob& job) {
   }
   job.trained = TrainedParameters(*job.model, job.lora);
   std::vector<torch::Tensor> values;
-  values.reserve(job.trained.size());
-  for (const Parameter& parameter : job.trained) values.push_back(parameter.value);
-  job.optimizer = std::make_unique<AdamW>(std::move(values), spec.optimizer);
+  std::vector<double> rate_factors;
+  for (const Parameter& parameter : job.trained) {
+    values.push_back(parameter.value);
+    rate_factors.push_back(RateFactor(parameter.name, spec.optimizer));
+  }
+  job.optimizer = std::make_unique<AdamW>(std::move(values), spec.optimizer, rate_factors);
   return absl::OkStatus();
 }
 

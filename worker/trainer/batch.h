@@ -3,6 +3,7 @@
 #define LONGLORA_WORKER_TRAINER_BATCH_H_
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "common/trainer_protocol/train_spec.h"
@@ -27,6 +28,16 @@ struct BatchAttention {
 
 // The training pattern of a job.
 BatchAttention TrainingAttention(const common::TrainSpec& spec);
+
+// The first step of the last dense_final_fraction of `total_steps`, rounded up to whole steps,
+// which train with dense attention; nullopt: none. A run that ends early may not reach it.
+std::optional<int64_t> DenseStartStep(const common::TrainSpec& spec, int64_t total_steps);
+
+// What step `step` (counted from 1) of `total_steps` trains with.
+BatchAttention StepAttention(const common::TrainSpec& spec, int64_t step, int64_t total_steps);
+
+// `documents`: borders of a row's documents (segments.h).
+RowSegments SegmentsOfDocuments(const Borders& documents, const BatchAttention& attention);
 
 // The rows `indices` of `dataset` side by side, on `device`. `indices` is not empty.
 Batch MakeBatch(const RowDataset& dataset, const std::vector<int64_t>& indices,

@@ -22,13 +22,35 @@ namespace {
 
 constexpr char kExpAvgPrefix[] = "exp_avg.";
 constexpr char kExpAvgSqPrefix[] = "exp_avg_sq.";
+constexpr char kBestPrefix[] = "best.";
 constexpr char kRandomState[] = "random_state.cpu";
 // The first row: any would do, and this one always exists.
 constexpr int64_t kWitnessRow = 0;
 
+// Step of the checkpoint that checkpoint.keep_best keeps.
+std::optional<int64_t> BestStep(const TrainingJob& job) {
+  const ValidationRecord& record = job.validation_record;
+  if (!job.spec().checkpoint.keep_best || !record.best_loss.has_value()) return std::nullopt;
+  return record.best_step;
+}
+
 CheckpointStore MakeStore(const TrainingJob& job) {
   return CheckpointStore(absl::StrCat(job.options.output_directory, "/", kCheckpointFolder),
-                         job.spec().checkpoint.keep_last);
+                         job.spec().checkpoint.keep_last, BestStep(job));
+}
+
+// Fills job.best_weights from the checkpoint of the best step, unless they are there.
+absl::Status FindBestWeights(int64_t best_step, TrainingJob& job) {
+  if (!job.best_weights.empty()) return absl::OkStatus();
+  LONGLORA_ASSIGN_OR_RETURN(const LoadedCheckpoint loaded, MakeStore(job).Load(best_step));
+  for (const Parameter& parameter : job.trained) {
+    const auto found = loaded.checkpoint.tensors.find(parameter.name);
+    if (found == loaded.checkpoint.tensors.end()) {
+      return absl::DataLossError(absl::StrCat(loaded.path, " has no tensor ", parameter.name));
+    }
+    job.best_weights[parameter.name] = found->second;
+  }
+  return absl::OkStatus();
 }
 
 // The generator's state is bytes; a multiple of eight of them, and safetensors files here hold
@@ -52,6 +74,23 @@ TensorMap StateTensors(const TrainingJob& job) {
   }
   tensors[kRandomState] = RandomState();
   return tensors;
+}
+
+// Adds the best weights, under names of their own, where a resume would need them.
+absl::Status AddBestWeights(TrainingJob& job, TensorMap& tensors) {
+  const std::optional<int64_t> best_step = BestStep(job);
+  if (!best_step.has_value() || job.spec().export_options.weights != common::ExportWeights::kBest) {
+    return absl::OkStatus();
+  }
+  if (*best_step == job.step) {
+    job.best_weights.clear();  // those of an earlier best
+    return absl::OkStatus();
+  }
+  LONGLORA_RETURN_IF_ERROR(FindBestWeights(*best_step, job));
+  for (const auto& [name, tensor] : job.best_weights) {
+    tensors[absl::StrCat(kBestPrefix, name)] = tensor;
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Mismatch(const std::string& path, absl::string_view what) {
@@ -88,13 +127,17 @@ absl::Status RestoreTensors(const LoadedCheckpoint& loaded, TrainingJob& job) {
   torch::Tensor random_state = torch::empty_like(RandomState());
   LONGLORA_RETURN_IF_ERROR(CopyTensor(loaded, kRandomState, random_state));
   SetRandomState(random_state);
+  for (const Parameter& parameter : job.trained) {
+    const auto best = loaded.checkpoint.tensors.find(kBestPrefix + parameter.name);
+    if (best != loaded.checkpoint.tensors.end()) job.best_weights[parameter.name] = best->second;
+  }
   return absl::OkStatus();
 }
 
-// Compares the witness loss with the stored one.
+// Compares the witness loss with the stored one. A row that gives no finite loss does so again.
 absl::Status CheckWitness(const LoadedCheckpoint& loaded, double stored, TrainingJob& job) {
   const double now = TrainingLossOfRow(job, kWitnessRow);
-  if (now == stored) return absl::OkStatus();
+  if (now == stored || (std::isnan(stored) && !std::isfinite(now))) return absl::OkStatus();
   // Other processors add in another order: some units in the last place of the compute type,
   // averaged over a row. Other weights or data differ by far more.
   const double tolerance = job.spec().training.precision == common::Precision::kBf16 ? 1e-2 : 1e-4;
@@ -127,12 +170,17 @@ absl::Status Restore(const LoadedCheckpoint& loaded, TrainingJob& job) {
     LONGLORA_RETURN_IF_ERROR(BlameInput(job.sampler->Restore(position), "RESUME_MISMATCH"));
     job.evaluated_step = checkpoint.state.at("evaluated_step").get<int64_t>();
     job.last_loss = checkpoint.state.at("last_loss").get<double>();
-    witness = checkpoint.state.at("witness_loss").get<double>();
+    job.skipped_in_a_row = checkpoint.state.at("skipped_in_a_row").get<int64_t>();
+    job.skipped_steps = checkpoint.state.at("skipped_steps").get<int64_t>();
+    LONGLORA_ASSIGN_OR_RETURN(job.validation_record,
+                              ValidationRecordFromJson(checkpoint.state.at("validation_record")));
+    job.optimizer->set_step(checkpoint.state.at("optimizer_step").get<int64_t>());
+    const nlohmann::json& stored = checkpoint.state.at("witness_loss");
+    witness = stored.is_null() ? std::nan("") : stored.get<double>();
   } catch (const nlohmann::json::exception& error) {
     return Mismatch(loaded.path, absl::StrCat("its state is not complete: ", error.what()));
   }
   job.step = checkpoint.step;
-  job.optimizer->set_step(checkpoint.step);
   return CheckWitness(loaded, witness, job);
 }
 
@@ -177,7 +225,7 @@ std::string ResumeDigest(const common::TrainSpec& spec) {
   return common::Sha256Hex(common::FormatTrainSpec(essence));
 }
 
-absl::StatusOr<common::CheckpointEvent> SaveCheckpoint(const TrainingJob& job) {
+absl::StatusOr<common::CheckpointEvent> SaveCheckpoint(TrainingJob& job) {
   Checkpoint checkpoint;
   checkpoint.step = job.step;
   checkpoint.world_size = job.group->world_size();
@@ -185,8 +233,13 @@ absl::StatusOr<common::CheckpointEvent> SaveCheckpoint(const TrainingJob& job) {
   checkpoint.state = {{"sampler", ToJson(job.sampler->state())},
                       {"evaluated_step", job.evaluated_step},
                       {"last_loss", job.last_loss},
+                      {"skipped_in_a_row", job.skipped_in_a_row},
+                      {"skipped_steps", job.skipped_steps},
+                      {"validation_record", ToJson(job.validation_record)},
+                      {"optimizer_step", job.optimizer->step()},
                       {"witness_loss", TrainingLossOfRow(job, kWitnessRow)}};
   checkpoint.tensors = StateTensors(job);
+  LONGLORA_RETURN_IF_ERROR(AddBestWeights(job, checkpoint.tensors));
   const auto write_adapter = [&job](const std::string& directory) {
     return WriteAdapter(job, absl::StrCat(directory, "/", kAdapterFolder));
   };
@@ -194,7 +247,24 @@ absl::StatusOr<common::CheckpointEvent> SaveCheckpoint(const TrainingJob& job) {
                             MakeStore(job).Save(checkpoint, write_adapter));
   return common::CheckpointEvent{.step = job.step,
                                  .path = absl::StrCat(kCheckpointFolder, "/step-", job.step),
-                                 .bytes = saved.bytes};
+                                 .bytes = saved.bytes,
+                                 .best = BestStep(job) == job.step};
+}
+
+absl::Status TakeBestWeights(TrainingJob& job) {
+  const std::optional<int64_t> best_step = BestStep(job);
+  if (!best_step.has_value()) {
+    return absl::FailedPreconditionError(
+        "export.weights is best, and no validation loss of the run was finite");
+  }
+  job.exported_step = best_step;
+  if (*best_step == job.step) return absl::OkStatus();
+  LONGLORA_RETURN_IF_ERROR(FindBestWeights(*best_step, job));
+  const torch::NoGradGuard no_grad;
+  for (Parameter& parameter : job.trained) {
+    parameter.value.copy_(job.best_weights.at(parameter.name));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status PrepareStart(TrainingJob& job) {

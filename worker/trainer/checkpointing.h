@@ -22,8 +22,15 @@ inline constexpr char kCheckpointFolder[] = "checkpoints";
 std::string ResumeDigest(const common::TrainSpec& spec);
 
 // Writes checkpoints/step-N with an adapter in it. Only rank 0 calls it; the others wait for it in
-// the next exchange. Older checkpoints than checkpoint.keep_last are removed.
-absl::StatusOr<common::CheckpointEvent> SaveCheckpoint(const TrainingJob& job);
+// the next exchange. Older checkpoints than checkpoint.keep_last are removed, but that of the best
+// weights; where export.weights needs those, later checkpoints carry a copy of them, because
+// another worker that resumes has the newest checkpoint only.
+absl::StatusOr<common::CheckpointEvent> SaveCheckpoint(TrainingJob& job);
+
+// Puts the weights of the lowest validation loss (checkpoint.keep_best) into job.trained and their
+// step into job.exported_step, for the export; nothing happens when they are there already. Only
+// rank 0 calls it. DATA_LOSS when their checkpoint was lost.
+absl::Status TakeBestWeights(TrainingJob& job);
 
 // Without options.resume: refuses an output directory that already holds checkpoints. With it: puts
 // `job` where the newest complete checkpoint was (job.step stays 0 when there is none), the same

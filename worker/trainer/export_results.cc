@@ -44,13 +44,22 @@ HuggingFaceRope TrainedRope(const TrainingJob& job) {
 std::vector<std::pair<std::string, std::string>> Facts(const TrainingJob& job) {
   const common::TrainSpec& spec = job.spec();
   const bool sparse = spec.method.attention.pattern == common::AttentionPattern::kShiftedSparse;
-  return {{"Training steps", absl::StrCat(job.step, " of ", job.total_steps)},
-          {"Tokens a row", absl::StrCat(spec.max_sequence_length)},
-          {"Attention in training",
-           sparse ? absl::StrCat("shifted sparse, groups of ", common::GroupSize(spec), " tokens")
-                  : std::string("dense")},
-          {"Learning rate", absl::StrCat(spec.optimizer.learning_rate)},
-          {"Training loss of the last step", absl::StrCat(job.last_loss)}};
+  std::vector<std::pair<std::string, std::string>> facts = {
+      {"Training steps",
+       absl::StrCat(job.exported_step.value_or(job.step), " of ", job.total_steps)},
+      {"Tokens a row", absl::StrCat(spec.max_sequence_length)},
+      {"Attention in training",
+       sparse ? absl::StrCat("shifted sparse, groups of ", common::GroupSize(spec), " tokens")
+              : std::string("dense")},
+      {"Learning rate", absl::StrCat(spec.optimizer.learning_rate)},
+  };
+  if (const auto& best = job.validation_record.best_loss;
+      job.exported_step.has_value() && best.has_value()) {
+    facts.emplace_back("Validation loss, the lowest of the run", absl::StrCat(*best));
+  } else {
+    facts.emplace_back("Training loss of the last step", absl::StrCat(job.last_loss));
+  }
+  return facts;
 }
 
 }  // namespace
@@ -75,7 +84,7 @@ absl::Status WriteMerged(const TrainingJob& job, const std::string& directory) {
   MergedExport merged;
   merged.base_directory = job.base_directory;
   merged.weights = Weights(job);
-  merged.scale = lora.alpha / static_cast<double>(lora.rank);
+  merged.scale = LoraScale(lora.rank, lora.alpha, lora.use_rslora);
   merged.tie_word_embeddings = job.model->config().tie_word_embeddings;
   merged.rope = TrainedRope(job);
   return BlameInput(ExportMerged(merged, directory), "EXPORT_INVALID");

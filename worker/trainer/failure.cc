@@ -2,6 +2,7 @@
 
 #include <c10/util/Exception.h>
 
+#include <atomic>
 #include <new>
 #include <optional>
 #include <utility>
@@ -14,6 +15,30 @@ namespace longlora::trainer {
 namespace {
 
 constexpr char kReasonUrl[] = "longlora/trainer-reason";
+
+std::atomic<Phase> phase = Phase::kOther;
+
+// What ran, and what makes it smaller.
+std::pair<const char*, const char*> PhaseAndAdvice() {
+  switch (phase.load()) {
+    case Phase::kForward:
+      return {"the forward pass of a training step",
+              "lower max_sequence_length or training.micro_batch_size"};
+    case Phase::kBackward:
+      return {"the backward pass of a training step",
+              "lower max_sequence_length or training.micro_batch_size, or train fewer parameters "
+              "(method.trainable, method.lora.rank), whose gradients it makes"};
+    case Phase::kOptimizer:
+      return {"the optimizer's update",
+              "train fewer parameters (method.trainable, method.lora.rank)"};
+    case Phase::kEvaluation:
+      return {"an evaluation", "lower max_sequence_length"};
+    case Phase::kOther:
+      break;
+  }
+  return {"loading or saving",
+          "train fewer parameters (method.trainable), or take a smaller base_model"};
+}
 
 // LibTorch's CPU allocator throws a plain c10::Error when malloc fails.
 bool SaysOutOfMemory(absl::string_view message) {
@@ -67,18 +92,19 @@ common::ExitCode ExitCodeOf(const absl::Status& status) {
   return common::ExitCode::kInternal;
 }
 
+void EnterPhase(Phase entered) { phase.store(entered); }
+
 absl::Status StatusFromException(const std::exception& error) {
   const auto* torch_error = dynamic_cast<const c10::Error*>(&error);
   const std::string message =
       torch_error != nullptr ? torch_error->what_without_backtrace() : error.what();
   if (dynamic_cast<const std::bad_alloc*>(&error) != nullptr ||
       dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr || SaysOutOfMemory(message)) {
-    return WithReason(
-        absl::ResourceExhaustedError(absl::StrCat(
-            "memory ran out (", message.substr(0, message.find('\n')),
-            "); lower max_sequence_length or training.micro_batch_size, train fewer parameters "
-            "(method.trainable), or use a device with more memory")),
-        "OUT_OF_MEMORY");
+    const auto [what, advice] = PhaseAndAdvice();
+    return WithReason(absl::ResourceExhaustedError(absl::StrCat(
+                          "memory ran out in ", what, " (", message.substr(0, message.find('\n')),
+                          "); ", advice, ", or use a device with more memory")),
+                      "OUT_OF_MEMORY");
   }
   return absl::InternalError(message);
 }

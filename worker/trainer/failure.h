@@ -27,8 +27,12 @@ std::string ReasonOf(const absl::Status& status);
 // How a trainer that failed with `status` exits.
 common::ExitCode ExitCodeOf(const absl::Status& status);
 
+// What the process computes: where memory can run out. One a process, set from any thread.
+enum class Phase { kOther, kForward, kBackward, kOptimizer, kEvaluation };
+void EnterPhase(Phase phase);
+
 // An exception LibTorch or the standard library threw, as a Status: OUT_OF_MEMORY when memory ran
-// out, else TRAINER_ERROR.
+// out, which names the phase and the settings that would help there, else TRAINER_ERROR.
 absl::Status StatusFromException(const std::exception& error);
 
 }  // namespace longlora::trainer

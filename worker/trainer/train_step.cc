@@ -50,25 +50,14 @@ std::vector<torch::Tensor> TakeGradients(TrainingJob& job) {
   return gradients;
 }
 
-absl::Status CheckFinite(const StepResult& result, int64_t step) {
-  if (std::isfinite(result.loss) && std::isfinite(result.grad_norm)) return absl::OkStatus();
-  return WithReason(
-      absl::FailedPreconditionError(absl::StrCat(
-          "step ", step, ": the ", std::isfinite(result.loss) ? "gradient norm" : "loss", " is ",
-          std::isfinite(result.loss) ? result.grad_norm : result.loss,
-          ", so the update was not done; lower optimizer.learning_rate, lengthen "
-          "optimizer.warmup_steps, set "
-          "optimizer.max_grad_norm, or look for broken examples in dataset.training")),
-      "NON_FINITE");
-}
-
 }  // namespace
 
 absl::StatusOr<StepResult> TrainStep(TrainingJob& job) {
   const int64_t step = job.step + 1;
   std::vector<Batch> batches;
   for (const std::vector<int64_t>& rows : job.sampler->NextStep()) {
-    batches.push_back(MakeBatch(*job.training, rows, TrainingAttention(job.spec()), job.device()));
+    batches.push_back(MakeBatch(*job.training, rows,
+                                StepAttention(job.spec(), step, job.total_steps), job.device()));
   }
   // The mean is over the targets of all ranks, so their number comes before the first backward.
   absl::StatusOr<StepCounts> counts = CountStep(job, batches);
@@ -76,12 +65,18 @@ absl::StatusOr<StepResult> TrainStep(TrainingJob& job) {
 
   const double scale = 1.0 / static_cast<double>(counts->targets);
   torch::Tensor loss = torch::zeros({}, torch::device(job.device()).dtype(torch::kFloat64));
-  for (const Batch& batch : batches) {
+  for (size_t i = 0; i < batches.size(); ++i) {
+    const DropoutScope dropout(
+        job.dropout.get(),
+        {.step = step, .micro_batch = static_cast<int64_t>(i), .rank = job.group->rank()});
+    EnterPhase(Phase::kForward);
     const torch::Tensor mean_part =
-        ForwardLoss(job, batch, /*checkpoint_activations=*/true).sum * scale;
+        ForwardLoss(job, batches[i], /*checkpoint_activations=*/true).sum * scale;
+    EnterPhase(Phase::kBackward);
     mean_part.backward();
     loss += mean_part.detach();
   }
+  EnterPhase(Phase::kOptimizer);
   std::vector<torch::Tensor> gradients = TakeGradients(job);
   LONGLORA_RETURN_IF_ERROR(WithReason(job.group->AllReduceSum(gradients), "PEER_LOST"));
   LONGLORA_RETURN_IF_ERROR(WithReason(job.group->AllReduceSum({loss}), "PEER_LOST"));
@@ -90,12 +85,20 @@ absl::StatusOr<StepResult> TrainStep(TrainingJob& job) {
   result.tokens = counts->tokens;
   result.loss = loss.item<double>();
   result.grad_norm = GlobalNorm(gradients);
-  LONGLORA_RETURN_IF_ERROR(CheckFinite(result, step));
-  ClipToNorm(gradients, result.grad_norm, job.spec().optimizer.max_grad_norm);
   result.learning_rate = LearningRate(job.spec().optimizer, step, job.total_steps);
-  job.optimizer->Step(gradients, result.learning_rate);
+  // Loss and gradients are sums over the ranks, so all of them decide alike.
+  result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.grad_norm);
+  if (result.skipped) {
+    ++job.skipped_in_a_row;
+    ++job.skipped_steps;
+  } else {
+    ClipToNorm(gradients, result.grad_norm, job.spec().optimizer.max_grad_norm);
+    job.optimizer->Step(gradients, result.learning_rate);
+    job.skipped_in_a_row = 0;
+    job.last_loss = result.loss;
+  }
   job.step = step;
-  job.last_loss = result.loss;
+  EnterPhase(Phase::kOther);
   return result;
 }
 

@@ -15,11 +15,13 @@ struct StepResult {
       0.0;  // before the update: mean over the target tokens of all micro-batches and ranks
   double grad_norm = 0.0;  // before clipping
   double learning_rate = 0.0;
-  int64_t tokens = 0;  // of all ranks
+  int64_t tokens = 0;    // of all ranks
+  bool skipped = false;  // loss or grad_norm is not finite: no update was made
 };
 
-// Does update job.step + 1: fetch, forward and backward per micro-batch, sum over the ranks, clip,
-// AdamW. A loss or gradient that is not finite stops before the update (NON_FINITE); a lost peer is
+// Does step job.step + 1: fetch, forward and backward per micro-batch, sum over the ranks, clip,
+// AdamW. With a loss or gradient that is not finite the update is left out, weights and optimizer
+// stay as they are, and the step counts as done: data and learning rate go on. A lost peer is
 // PEER_LOST.
 absl::StatusOr<StepResult> TrainStep(TrainingJob& job);
 

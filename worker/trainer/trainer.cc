@@ -2,15 +2,18 @@
 
 #include <cmath>
 #include <optional>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/io/files.h"
 #include "common/status/status_macros.h"
 #include "worker/trainer/agreement.h"
+#include "worker/trainer/batch.h"
 #include "worker/trainer/checkpointing.h"
 #include "worker/trainer/evaluation.h"
 #include "worker/trainer/export_results.h"
-#include "worker/trainer/train_step.h"
+#include "worker/trainer/failure.h"
+#include "worker/trainer/rehearsal.h"
 
 namespace longlora::trainer {
 namespace {
@@ -32,7 +35,9 @@ absl::StatusOr<common::ExitCode> Trainer::Run() {
   finished.step = job_->step;
   finished.stopped = !done;
   if (done) {
+    if (EarlyStopDue() && job_->step < job_->total_steps) finished.early_stop = WhyEarlyStop();
     LONGLORA_RETURN_IF_ERROR(Export());
+    finished.weights_step = job_->exported_step;
     finished.adapter = kAdapterFolder;
     if (job_->spec().export_options.merged) finished.merged = kMergedFolder;
   }
@@ -45,6 +50,7 @@ absl::Status Trainer::Prepare() {
   LONGLORA_ASSIGN_OR_RETURN(job_, SetUpJob(options_));
   LONGLORA_RETURN_IF_ERROR(PrepareStart(*job_));
   saved_step_ = job_->step;
+  const int64_t memory_bytes = Rehearse(*job_);
   const DatasetStats& training = job_->training->stats();
   LONGLORA_RETURN_IF_ERROR(events_.Write(common::PreparedEvent{
       .total_steps = job_->total_steps,
@@ -54,7 +60,9 @@ absl::Status Trainer::Prepare() {
       .training_rows = training.num_rows,
       .training_tokens = training.num_tokens,
       .validation_tokens = job_->validation != nullptr ? job_->validation->stats().num_tokens : 0,
-      .fill_ratio = training.fill_ratio}));
+      .fill_ratio = training.fill_ratio,
+      .memory_bytes = memory_bytes,
+      .dense_start_step = DenseStartStep(job_->spec(), job_->total_steps)}));
   for (const std::string& warning : job_->warnings) {
     LONGLORA_RETURN_IF_ERROR(events_.Write(common::WarningEvent{.message = warning}));
   }
@@ -68,7 +76,7 @@ absl::StatusOr<bool> Trainer::Loop() {
     if (requests.stop || requests.checkpoint || CheckpointDue())
       LONGLORA_RETURN_IF_ERROR(Checkpoint());
     if (requests.stop) return false;
-    if (job_->step >= job_->total_steps) return true;
+    if (job_->step >= job_->total_steps || EarlyStopDue()) return true;
     LONGLORA_RETURN_IF_ERROR(Step());
   }
 }
@@ -83,11 +91,38 @@ absl::Status Trainer::EvaluateIfDue() {
   }
   LONGLORA_ASSIGN_OR_RETURN(const std::optional<EvaluationResult> result, Evaluate(*job_));
   if (!result.has_value()) return absl::OkStatus();
+  const ValidationRecord before = job_->validation_record;
+  const bool best = TakeEvaluation(job_->step, result->loss, job_->validation_record);
+  common::EvaluationEvent event = {.step = job_->step,
+                                   .loss = result->loss,
+                                   .perplexity = std::exp(result->loss),
+                                   .tokens = result->targets,
+                                   .training_pattern_loss = result->training_pattern_loss,
+                                   .buckets = result->buckets};
+  if (job_->step == 0 || job_->step >= job_->total_steps || EarlyStopDue()) {
+    LONGLORA_ASSIGN_OR_RETURN(auto passkey, ProbePasskeys(*job_));
+    if (!passkey.has_value()) {
+      // Stopped half-way: the whole evaluation is done again after the resume.
+      job_->validation_record = before;
+      return absl::OkStatus();
+    }
+    event.passkey = *std::move(passkey);
+  }
   job_->evaluated_step = job_->step;
-  return events_.Write(common::EvaluationEvent{.step = job_->step,
-                                               .loss = result->loss,
-                                               .perplexity = std::exp(result->loss),
-                                               .tokens = result->targets});
+  LONGLORA_RETURN_IF_ERROR(events_.Write(std::move(event)));
+  return best && job_->spec().checkpoint.keep_best ? Checkpoint() : absl::OkStatus();
+}
+
+bool Trainer::EarlyStopDue() const {
+  const int64_t patience = job_->spec().evaluation.patience;
+  return patience > 0 && job_->validation_record.evaluations_without_gain >= patience;
+}
+
+std::string Trainer::WhyEarlyStop() const {
+  const ValidationRecord& record = job_->validation_record;
+  return absl::StrCat("the validation loss was not lowered in ", record.evaluations_without_gain,
+                      " evaluation(s) in a row (evaluation.patience); the lowest, ",
+                      record.lowest_loss.value_or(NAN), ", was that of step ", record.lowest_step);
 }
 
 bool Trainer::CheckpointDue() const {
@@ -105,18 +140,44 @@ absl::Status Trainer::Step() {
   const common::MonotonicTime begin = clock_.MonotonicNow();
   LONGLORA_ASSIGN_OR_RETURN(const StepResult result, TrainStep(*job_));
   const double seconds = absl::ToDoubleSeconds(clock_.MonotonicNow() - begin);
-  return events_.Write(common::StepEvent{
+  LONGLORA_RETURN_IF_ERROR(events_.Write(common::StepEvent{
       .step = job_->step,
       .loss = result.loss,
       .learning_rate = result.learning_rate,
       .grad_norm = result.grad_norm,
       .tokens = result.tokens,
       .tokens_per_second = seconds > 0.0 ? static_cast<double>(result.tokens) / seconds : 0.0,
-      .memory_bytes = job_->backend->MemoryPeakBytes()});
+      .memory_bytes = job_->backend->MemoryPeakBytes(),
+      .skipped = result.skipped,
+      .skipped_steps = job_->skipped_steps}));
+  return result.skipped ? TellSkipped(result) : absl::OkStatus();
+}
+
+absl::Status Trainer::TellSkipped(const StepResult& result) {
+  const bool finite_loss = std::isfinite(result.loss);
+  const int64_t most = job_->spec().training.max_skipped_steps;
+  const std::string what =
+      absl::StrCat("step ", job_->step, ": the ", finite_loss ? "gradient norm" : "loss", " is ",
+                   finite_loss ? result.grad_norm : result.loss, ", so the update was not done");
+  if (job_->skipped_in_a_row < most) {
+    return events_.Write(common::WarningEvent{
+        .message = absl::StrCat(what, "; ", job_->skipped_in_a_row, " of at most ", most,
+                                " such steps in a row (training.max_skipped_steps)")});
+  }
+  return WithReason(absl::FailedPreconditionError(absl::StrCat(
+                        what, ", ", most,
+                        " time(s) in a row (training.max_skipped_steps); lower "
+                        "optimizer.learning_rate, lengthen optimizer.warmup_steps, set "
+                        "optimizer.max_grad_norm, or look for broken examples in "
+                        "dataset.training")),
+                    "NON_FINITE");
 }
 
 absl::Status Trainer::Export() {
   if (job_->group->rank() != 0) return absl::OkStatus();
+  if (job_->spec().export_options.weights == common::ExportWeights::kBest) {
+    LONGLORA_RETURN_IF_ERROR(TakeBestWeights(*job_));
+  }
   const std::string& output = options_.output_directory;
   LONGLORA_RETURN_IF_ERROR(WriteAdapter(*job_, absl::StrCat(output, "/", kAdapterFolder)));
   if (!job_->spec().export_options.merged) return absl::OkStatus();

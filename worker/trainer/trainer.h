@@ -4,10 +4,16 @@
 #ifndef LONGLORA_WORKER_TRAINER_TRAINER_H_
 #define LONGLORA_WORKER_TRAINER_TRAINER_H_
 
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
 #include "absl/status/statusor.h"
 #include "common/time/clock.h"
 #include "common/trainer_protocol/exit_code.h"
 #include "worker/trainer/events/event_writer.h"
+#include "worker/trainer/train_step.h"
 #include "worker/trainer/training_job.h"
 
 namespace longlora::trainer {
@@ -26,9 +32,14 @@ class Trainer {
   // Trains until all steps are done (true) or a stop was agreed on and a checkpoint lies (false).
   absl::StatusOr<bool> Loop();
   absl::Status EvaluateIfDue();
+  // evaluation.patience is used up.
+  bool EarlyStopDue() const;
+  std::string WhyEarlyStop() const;
   bool CheckpointDue() const;
   absl::Status Checkpoint();
   absl::Status Step();
+  // Warns of a skipped step; NON_FINITE when too many came in a row.
+  absl::Status TellSkipped(const StepResult& result);
   absl::Status Export();
 
   const TrainerOptions options_;

@@ -97,6 +97,31 @@ absl::Status LoadData(TrainingJob& job) {
   return absl::OkStatus();
 }
 
+absl::Status MakePrompts(TrainingJob& job) {
+  const common::PasskeySpec& passkey = job.spec().evaluation.passkey;
+  if (passkey.lengths.empty()) return absl::OkStatus();
+  const auto tokenizer = Tokenizer::Load(job.base_directory);
+  if (!tokenizer.ok()) {
+    return BlameInput(common::Annotate(tokenizer.status(),
+                                       "evaluation.passkey.lengths needs the model's tokenizer"),
+                      "INVALID_SPEC");
+  }
+  const auto encode = [&](const std::string& text) { return tokenizer->Encode(text); };
+  auto prompts = MakePasskeyPrompts(passkey, job.spec().training.seed, encode);
+  if (!prompts.ok()) return BlameInput(prompts.status(), "INVALID_SPEC");
+  job.passkey_prompts = *std::move(prompts);
+  for (const PasskeyPrompt& prompt : job.passkey_prompts) {
+    for (const std::vector<int64_t>* ids : {&prompt.ids, &prompt.answer}) {
+      if (*std::max_element(ids->begin(), ids->end()) < job.model->config().vocab_size) continue;
+      return WithReason(absl::InvalidArgumentError(
+                            "evaluation.passkey.lengths: the tokenizer of base_model gives "
+                            "tokens beyond the model's vocabulary"),
+                        "MODEL_INVALID");
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status PlanSteps(TrainingJob& job) {
   const common::TrainingSpec& training = job.spec().training;
   LONGLORA_ASSIGN_OR_RETURN(
@@ -132,6 +157,7 @@ absl::StatusOr<std::unique_ptr<TrainingJob>> SetUpJob(const TrainerOptions& opti
   LONGLORA_RETURN_IF_ERROR(LoadBaseModel(*job));
   LONGLORA_RETURN_IF_ERROR(LoadData(*job));
   LONGLORA_RETURN_IF_ERROR(AddTrainedParameters(*job));
+  LONGLORA_RETURN_IF_ERROR(MakePrompts(*job));
   LONGLORA_RETURN_IF_ERROR(PlanSteps(*job));
   return job;
 }

@@ -6,11 +6,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/trainer_protocol/train_spec.h"
+#include "worker/trainer/checkpoint/safetensors.h"
 #include "worker/trainer/data/row_dataset.h"
 #include "worker/trainer/data/row_sampler.h"
 #include "worker/trainer/distributed/process_group.h"
@@ -19,6 +21,8 @@
 #include "worker/trainer/lora/lora.h"
 #include "worker/trainer/model/llama_model.h"
 #include "worker/trainer/optimizer/adamw.h"
+#include "worker/trainer/passkey.h"
+#include "worker/trainer/validation_record.h"
 
 namespace longlora::trainer {
 
@@ -38,16 +42,26 @@ struct TrainingJob {
   std::unique_ptr<ProcessGroup> group;
   std::unique_ptr<LlamaModel> model;
   std::vector<std::shared_ptr<LoraModule>> lora;
-  std::vector<Parameter> trained;  // what the optimizer updates, in its order
+  std::shared_ptr<LoraDropout> dropout;  // null: none
+  std::vector<Parameter> trained;        // what the optimizer updates, in its order
   std::unique_ptr<AdamW> optimizer;
   std::unique_ptr<RowDataset> training;
   std::unique_ptr<RowDataset> validation;  // null: no evaluation
   std::unique_ptr<RowSampler> sampler;     // of this rank
+  std::vector<PasskeyPrompt> passkey_prompts;
   int64_t total_steps = 0;
 
-  int64_t step = 0;                   // updates done
-  int64_t evaluated_step = -1;        // updates done at the last evaluation; -1: none yet
-  double last_loss = 0.0;             // of the last step
+  int64_t step = 0;              // updates done
+  int64_t evaluated_step = -1;   // updates done at the last evaluation; -1: none yet
+  double last_loss = 0.0;        // of the last step that was not skipped
+  int64_t skipped_in_a_row = 0;  // steps without an update, up to the present one
+  int64_t skipped_steps = 0;     // of the whole job
+  ValidationRecord validation_record;
+  // Trained weights of validation_record.best_step by name, where export.weights asks for them and
+  // this step's are others; they look into a checkpoint's file. Empty until needed. Of rank 0.
+  TensorMap best_weights;
+  // Updates in `trained` once the loop is done and they were replaced by the best ones.
+  std::optional<int64_t> exported_step;
   std::vector<std::string> warnings;  // what the user should know before the first step
 
   const common::TrainSpec& spec() const { return options.spec; }

@@ -53,7 +53,7 @@ INSTANTIATE_TEST_SUITE_P(
         Change{"max_sequence_length", [](TrainSpec& s) { s.max_sequence_length = -1024; }},
         Change{"method.lora.rank", [](TrainSpec& s) { s.method.lora.rank = 0; }},
         Change{"method.lora.alpha", [](TrainSpec& s) { s.method.lora.alpha = kNan; }},
-        Change{"method.lora.dropout", [](TrainSpec& s) { s.method.lora.dropout = 0.1; }},
+        Change{"method.lora.dropout", [](TrainSpec& s) { s.method.lora.dropout = 1.0; }},
         Change{"method.lora.target_modules",
                [](TrainSpec& s) { s.method.lora.target_modules = {}; }},
         Change{"method.lora.target_modules",
@@ -110,6 +110,50 @@ INSTANTIATE_TEST_SUITE_P(
                [](TrainSpec& s) { s.training.max_skipped_steps = 0; }},
         Change{"evaluation.patience", [](TrainSpec& s) { s.evaluation.patience = -1; }},
         Change{"evaluation.passkey.trials", [](TrainSpec& s) { s.evaluation.passkey.trials = 0; }},
+        Change{"method.attention.dense_final_fraction",
+               [](TrainSpec& s) {
+                 s.method.attention = {.pattern = AttentionPattern::kDense,
+                                       .dense_final_fraction = 0.5};
+               }},
+        Change{"optimizer.trainable_learning_rate",
+               [](TrainSpec& s) { s.optimizer.trainable_learning_rate = kNan; }},
+        Change{"optimizer.trainable_learning_rate",
+               [](TrainSpec& s) {
+                 s.optimizer.trainable_learning_rate = 1e-5;
+                 s.method.trainable = {};
+               }},
+        Change{"evaluation.patience",
+               [](TrainSpec& s) {
+                 s.evaluation = {.interval_steps = 5, .patience = 1};
+                 s.dataset.validation = "";
+               }},
+        Change{"evaluation.patience",
+               [](TrainSpec& s) {
+                 s.evaluation = {.interval_steps = 0, .patience = 1};
+                 s.dataset.validation = "validation.jsonl";
+               }},
+        Change{"evaluation.passkey.lengths",
+               [](TrainSpec& s) {
+                 s.evaluation.passkey.lengths = {256};
+                 s.dataset.validation = "";
+               }},
+        Change{"evaluation.passkey.lengths",
+               [](TrainSpec& s) {
+                 s.evaluation.passkey.lengths = {2048};
+                 s.dataset.validation = "validation.jsonl";
+               }},
+        Change{"evaluation.passkey.lengths",
+               [](TrainSpec& s) {
+                 s.evaluation.passkey.lengths.assign(17, 256);
+                 s.dataset.validation = "validation.jsonl";
+               }},
+        Change{"checkpoint.keep_best",
+               [](TrainSpec& s) {
+                 s.checkpoint.keep_best = true;
+                 s.dataset.validation = "";
+               }},
+        Change{"export.weights",
+               [](TrainSpec& s) { s.export_options.weights = ExportWeights::kBest; }},
         Change{"training.seed", [](TrainSpec& s) { s.training.seed = -1; }},
         Change{"evaluation.interval_steps", [](TrainSpec& s) { s.evaluation.interval_steps = -1; }},
         Change{"checkpoint.keep_last", [](TrainSpec& s) { s.checkpoint.keep_last = 0; }},

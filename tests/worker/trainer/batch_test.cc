@@ -35,6 +35,39 @@ class BatchTest : public ::testing::Test {
   longlora::testing::TemporaryDirectory folder_;
 };
 
+TEST(DenseStartStepTest, TheLastShareOfTheStepsRoundedUpIsDense) {
+  common::TrainSpec spec;
+  EXPECT_EQ(DenseStartStep(spec, 100), std::nullopt);
+  struct Case {
+    double fraction;
+    int64_t total_steps;
+    int64_t start;
+  };
+  for (const Case& c : std::vector<Case>{{0.1, 10, 10},
+                                         {0.07, 100, 94},
+                                         {0.1, 15, 14},
+                                         {1e-6, 10, 10},
+                                         {0.5, 7, 4},
+                                         {1.0, 7, 1},
+                                         {0.3, 1, 1}}) {
+    spec.method.attention.dense_final_fraction = c.fraction;
+    EXPECT_EQ(DenseStartStep(spec, c.total_steps), c.start) << c.fraction << " " << c.total_steps;
+  }
+}
+
+TEST(StepAttentionTest, ChangesAtTheDenseStart) {
+  common::TrainSpec spec;
+  spec.max_sequence_length = 64;
+  spec.method.attention.group_size = 8;
+  spec.method.attention.dense_final_fraction = 0.2;
+  for (int64_t step = 1; step <= 10; ++step) {
+    const BatchAttention attention = StepAttention(spec, step, 10);
+    EXPECT_EQ(attention.pattern, step < 9 ? common::AttentionPattern::kShiftedSparse
+                                          : common::AttentionPattern::kDense)
+        << step;
+  }
+}
+
 TEST_F(BatchTest, RowsLieSideBySide) {
   const Batch batch = MakeBatch(Load(), {1, 0}, BatchAttention{}, torch::kCPU);
   EXPECT_EQ(batch.input.input_ids.sizes(), (std::vector<int64_t>{2, 12}));

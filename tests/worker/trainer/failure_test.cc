@@ -53,6 +53,21 @@ TEST(FailureTest, RunningOutOfMemoryIsRecognized) {
             ExitCode::kInternal);
 }
 
+TEST(FailureTest, RunningOutOfMemoryNamesThePhaseAndWhatHelpsThere) {
+  const std::vector<std::tuple<Phase, const char*, const char*>> table = {
+      {Phase::kForward, "forward pass", "training.micro_batch_size"},
+      {Phase::kBackward, "backward pass", "method.trainable"},
+      {Phase::kOptimizer, "optimizer's update", "method.lora.rank"},
+      {Phase::kEvaluation, "evaluation", "max_sequence_length"},
+      {Phase::kOther, "loading or saving", "base_model"}};
+  for (const auto& [phase, what, advice] : table) {
+    EnterPhase(phase);
+    const std::string message(StatusFromException(std::bad_alloc()).message());
+    EXPECT_NE(message.find(what), std::string::npos) << message;
+    EXPECT_NE(message.find(advice), std::string::npos) << message;
+  }
+}
+
 TEST(FailureTest, OkStaysOk) {
   EXPECT_TRUE(WithReason(absl::OkStatus(), "PEER_LOST").ok());
   EXPECT_TRUE(BlameInput(absl::OkStatus(), "MODEL_INVALID").ok());

@@ -97,6 +97,37 @@ class ResumeTest(TrainerTestCase):
         self.assertEqual(self.adapter_bytes("finished"), self.adapter_bytes("whole"))
 
 
+class DropoutResumeTest(TrainerTestCase):
+    """Masks depend on where they are drawn alone, so a resume draws the same."""
+
+    def dropping(self, **changes):
+        spec = self.spec(checkpoint={"interval_steps": 7})
+        spec["method"]["lora"]["dropout"] = 0.3
+        spec["method"]["lora"].update(changes)
+        return spec
+
+    def test_a_killed_run_with_dropout_goes_on_bit_equal(self):
+        whole = self.complete(self.dropping(), "whole")
+        killed = self.start(self.dropping(), "killed")
+        killed.read_until("step", 9)
+        killed.kill()
+        killed.finish()
+        resumed = self.complete(self.dropping(), "killed", "--resume")
+        start = resumed.of("prepared")[0]["start_step"]
+        self.assertGreater(start, 0)
+        self.assertEqual(resumed.steps(), whole.steps()[start:])
+        self.assertEqual(self.adapter_bytes("killed"), self.adapter_bytes("whole"))
+
+    def test_dropout_changes_the_training_and_not_the_evaluation(self):
+        dropped = self.complete(self.dropping(), "dropped")
+        plain = self.complete(self.dropping(dropout=0.0), "plain")
+        # B is zero until the first update that has a rate, so the losses part after that.
+        self.assertNotEqual(dropped.steps()[4:], plain.steps()[4:])
+        self.assertEqual(dropped.of("evaluation")[0]["loss"], plain.of("evaluation")[0]["loss"])
+        self.assertEqual(json.loads((self.root / "dropped" / "adapter" / "adapter_config.json").read_text())
+                         ["lora_dropout"], 0.3)
+
+
 class RefusedResumeTest(TrainerTestCase):
     def setUp(self):
         super().setUp()

@@ -55,7 +55,7 @@ Json AdapterConfig(const AdapterExport& adapter) {
           {"target_modules", adapter.target_modules},
           {"modules_to_save", modules.empty() ? Json(nullptr) : Json(modules)},
           {"bias", "none"},
-          {"use_rslora", false},
+          {"use_rslora", adapter.use_rslora},
           {"use_dora", false},
           {"rank_pattern", Json::object()},
           {"alpha_pattern", Json::object()},

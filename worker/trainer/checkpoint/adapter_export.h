@@ -17,6 +17,7 @@ struct AdapterExport {
   int64_t rank = 0;
   double alpha = 0.0;
   double dropout = 0.0;
+  bool use_rslora = false;
   std::vector<std::string> target_modules;  // last names: q_proj, ...
   std::string base_model;                   // name or path a user passes to from_pretrained
   bool tie_word_embeddings = false;

@@ -53,7 +53,7 @@ void CheckSettings(const Json& config, const AdapterShape& expected,
   if (config.value("peft_type", Json()) != Json("LORA")) {
     problems.push_back("peft_type is not LORA");
   }
-  for (const char* key : {"use_rslora", "use_dora", "fan_in_fan_out", "rank_pattern",
+  for (const char* key : {"use_dora", "fan_in_fan_out", "rank_pattern",
                           "alpha_pattern", "layer_replication", "lora_bias"}) {
     if (IsSet(config, key))
       problems.push_back(absl::StrCat(key, " is set, which is not supported"));
@@ -65,6 +65,12 @@ void CheckSettings(const Json& config, const AdapterShape& expected,
   if (rank != static_cast<double>(expected.rank)) {
     problems.push_back(absl::StrCat("its rank is ", rank, " and method.lora.rank is ",
                                     expected.rank, ": set method.lora.rank to ", rank));
+  }
+  const bool use_rslora = IsSet(config, "use_rslora");
+  if (use_rslora != expected.use_rslora) {
+    const char* const value = use_rslora ? "true" : "false";
+    problems.push_back(absl::StrCat("its use_rslora is ", value,
+                                    ": set method.lora.use_rslora to ", value));
   }
   const double alpha = NumberOr(config, "lora_alpha", 0);
   if (alpha != expected.alpha) {

@@ -23,6 +23,7 @@ struct AdapterShape {
   std::map<std::string, std::vector<int64_t>> trained;  // parameter name -> shape
   int64_t rank = 0;
   double alpha = 0.0;
+  bool use_rslora = false;
   bool tie_word_embeddings = false;
 };
 
@@ -33,8 +34,8 @@ struct ImportedAdapter {
 };
 
 // INVALID_ARGUMENT lists every unexpected, missing and mis-shaped tensor, and settings we cannot go
-// on from (rank, alpha, DoRA, rsLoRA, patterns, bias), each with the way out. NOT_FOUND: no adapter
-// there.
+// on from (another rank, alpha or rsLoRA; DoRA, patterns, bias), each with the way out. NOT_FOUND:
+// no adapter there.
 absl::StatusOr<ImportedAdapter> ImportAdapter(const std::string& directory,
                                               const AdapterShape& expected);
 

@@ -113,8 +113,11 @@ absl::Status RemoveHidden(const std::string& directory) {
 
 }  // namespace
 
-CheckpointStore::CheckpointStore(std::string directory, int64_t keep_last)
-    : directory_(std::move(directory)), keep_last_(std::max<int64_t>(keep_last, 1)) {}
+CheckpointStore::CheckpointStore(std::string directory, int64_t keep_last,
+                                 std::optional<int64_t> best_step)
+    : directory_(std::move(directory)),
+      keep_last_(std::max<int64_t>(keep_last, 1)),
+      best_step_(best_step) {}
 
 std::string CheckpointStore::StepPath(int64_t step) const {
   return absl::StrCat(directory_, "/", kStepPrefix, step);
@@ -205,7 +208,10 @@ std::vector<int64_t> CheckpointStore::ListSteps() const {
 }
 
 absl::Status CheckpointStore::ApplyRetention(int64_t newest) const {
-  const std::vector<int64_t> steps = StepsIn(directory_);
+  std::vector<int64_t> steps = StepsIn(directory_);
+  if (best_step_.has_value() && *best_step_ <= newest) {
+    steps.erase(std::remove(steps.begin(), steps.end(), *best_step_), steps.end());
+  }
   const auto after = std::upper_bound(steps.begin(), steps.end(), newest);
   // Later steps belong to a run that was given up: damaged ones, or those of an earlier life of
   // DIR.

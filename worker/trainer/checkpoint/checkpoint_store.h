@@ -48,8 +48,9 @@ class CheckpointStore {
   using WriteExtra = std::function<absl::Status(const std::string& directory)>;
 
   // `directory` (".../checkpoints") is made on the first Save. keep_last >= 1 complete ones are
-  // kept.
-  CheckpointStore(std::string directory, int64_t keep_last);
+  // kept, and besides them that of `best_step`, if there is one.
+  CheckpointStore(std::string directory, int64_t keep_last,
+                  std::optional<int64_t> best_step = std::nullopt);
 
   // Writes .step-N.partial: tensors, state, extra files, fsync of each, manifest.json last (sizes
   // and SHA-256); then renames it to step-N, fsyncs the directory and removes what retention no
@@ -76,6 +77,7 @@ class CheckpointStore {
 
   std::string directory_;
   int64_t keep_last_;
+  std::optional<int64_t> best_step_;
 };
 
 }  // namespace longlora::trainer

@@ -18,6 +18,11 @@ std::string LastName(const std::string& module) { return module.substr(module.rf
 
 }  // namespace
 
+double LoraScale(int64_t rank, double alpha, bool use_rslora) {
+  const auto columns = static_cast<double>(rank);
+  return alpha / (use_rslora ? std::sqrt(columns) : columns);
+}
+
 LoraModule::LoraModule(std::string module_name, Tensor a, Tensor b, double scale)
     : module_name_(std::move(module_name)), a_(std::move(a)), b_(std::move(b)), scale_(scale) {}
 
@@ -27,7 +32,8 @@ Tensor LoraModule::Delta() const {
 }
 
 Tensor LoraModule::AddTo(const Tensor& y, const Tensor& x) const {
-  const Tensor low = at::linear(x, a_.to(x.scalar_type())).flatten(0, -2);
+  const Tensor input = dropout_ == nullptr ? x : dropout_->Apply(x, index_);
+  const Tensor low = at::linear(input, a_.to(x.scalar_type())).flatten(0, -2);
   return torch::addmm(y.flatten(0, -2), low, b_.to(x.scalar_type()).t(), 1.0, scale_)
       .view(y.sizes());
 }
@@ -58,10 +64,20 @@ absl::StatusOr<std::vector<std::shared_ptr<LoraModule>>> InjectLora(LlamaModel& 
     modules.push_back(
         std::make_shared<LoraModule>(linear->name, a.to(on_device).requires_grad_(),
                                      torch::zeros({out, options.rank}, on_device).requires_grad_(),
-                                     options.alpha / static_cast<double>(options.rank)));
+                                     LoraScale(options.rank, options.alpha, options.use_rslora)));
     linear->adapter = modules.back();
   }
   return modules;
+}
+
+std::shared_ptr<LoraDropout> AddDropout(const std::vector<std::shared_ptr<LoraModule>>& modules,
+                                        const LoraOptions& options) {
+  if (options.dropout == 0.0) return nullptr;
+  auto dropout = std::make_shared<LoraDropout>(options.dropout, options.seed);
+  for (size_t i = 0; i < modules.size(); ++i) {
+    modules[i]->set_dropout(dropout, static_cast<int64_t>(i));
+  }
+  return dropout;
 }
 
 std::vector<Parameter> TrainedParameters(const LlamaModel& model,

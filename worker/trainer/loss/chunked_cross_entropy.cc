@@ -15,7 +15,7 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 struct ChunkResult {
-  Tensor loss;         // sum
+  Tensor losses;       // [C]
   Tensor grad_logits;  // [C, V], only when asked
 };
 
@@ -24,7 +24,7 @@ ChunkResult PlainChunkLoss(const Tensor& logits, const Tensor& targets, bool wan
   const torch::ScalarType wide =
       logits.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
   Tensor log_p = at::log_softmax(logits, 1, wide);
-  ChunkResult result{-log_p.gather(1, targets.unsqueeze(1)).sum(), Tensor()};
+  ChunkResult result{log_p.gather(1, targets.unsqueeze(1)).squeeze(1).neg(), Tensor()};
   if (want_grad) {
     log_p.exp_().scatter_add_(1, targets.unsqueeze(1),
                               torch::full({targets.size(0), 1}, -1.0, log_p.options()));
@@ -50,7 +50,7 @@ ChunkResult ChunkLoss(const Tensor& logits, const Tensor& targets, bool want_gra
                      targets.const_data_ptr<int64_t>(), vocabulary, begin, end, want_grad,
                      losses.data_ptr<float>());
   });
-  return {losses.sum(), want_grad ? logits : Tensor()};
+  return {losses, want_grad ? logits : Tensor()};
 }
 
 // The gradients are made in forward, while a chunk's logits are at hand, and scaled in backward: no
@@ -73,7 +73,7 @@ class LossFunction : public torch::autograd::Function<LossFunction> {
       const Tensor part = hidden.index_select(0, index);
       const ChunkResult result = ChunkLoss(part.matmul(weight.t()), targets.slice(0, begin, end),
                                            hidden_grad || head_grad);
-      loss += result.loss;
+      loss += result.losses.sum();
       if (hidden_grad) grad_hidden.index_copy_(0, index, result.grad_logits.matmul(weight));
       if (head_grad) grad_head += result.grad_logits.t().matmul(part);
     }
@@ -90,6 +90,27 @@ class LossFunction : public torch::autograd::Function<LossFunction> {
   }
 };
 
+void CheckShapes(const Tensor& hidden, const Tensor& labels, int64_t chunk) {
+  TORCH_CHECK(hidden.dim() == 3 && labels.dim() == 2 && hidden.size(0) == labels.size(0) &&
+                  hidden.size(1) == labels.size(1),
+              "hidden states ", hidden.sizes(), " and labels ", labels.sizes(), " do not fit");
+  TORCH_CHECK(chunk > 0, "a chunk of ", chunk, " tokens");
+}
+
+// What each token predicts.
+struct Targets {
+  Tensor positions;  // tokens that have a target, indices into the flattened rows
+  Tensor labels;     // of them
+};
+
+Targets FindTargets(const Tensor& labels) {
+  Tensor next = torch::full_like(labels, kIgnoreLabel);
+  next.slice(1, 0, -1).copy_(labels.slice(1, 1));
+  next = next.flatten();
+  const Tensor positions = next.ne(kIgnoreLabel).nonzero().flatten();
+  return {positions, next.index_select(0, positions)};
+}
+
 }  // namespace
 
 int64_t CountTargets(const Tensor& labels) {
@@ -98,19 +119,35 @@ int64_t CountTargets(const Tensor& labels) {
 
 LossSum ChunkedCrossEntropy(const Tensor& hidden, const Tensor& lm_head, const Tensor& labels,
                             int64_t chunk) {
-  TORCH_CHECK(hidden.dim() == 3 && labels.dim() == 2 && hidden.size(0) == labels.size(0) &&
-                  hidden.size(1) == labels.size(1),
-              "hidden states ", hidden.sizes(), " and labels ", labels.sizes(), " do not fit");
-  TORCH_CHECK(chunk > 0, "a chunk of ", chunk, " tokens");
-  Tensor next = torch::full_like(labels, kIgnoreLabel);
-  next.slice(1, 0, -1).copy_(labels.slice(1, 1));
-  next = next.flatten();
-  const Tensor positions = next.ne(kIgnoreLabel).nonzero().flatten();
-  const Tensor targets = next.index_select(0, positions);
+  CheckShapes(hidden, labels, chunk);
+  const Targets found = FindTargets(labels);
   const bool grad = torch::GradMode::is_enabled();
-  return {LossFunction::apply(hidden.flatten(0, 1), lm_head, positions, targets, chunk,
+  return {LossFunction::apply(hidden.flatten(0, 1), lm_head, found.positions, found.labels, chunk,
                               grad && hidden.requires_grad(), grad && lm_head.requires_grad()),
-          positions.size(0)};
+          found.positions.size(0)};
+}
+
+TokenLosses ChunkedTokenLosses(const Tensor& hidden, const Tensor& lm_head, const Tensor& labels,
+                               int64_t chunk) {
+  CheckShapes(hidden, labels, chunk);
+  const torch::NoGradGuard no_grad;
+  const Targets found = FindTargets(labels);
+  const Tensor flat = hidden.flatten(0, 1);
+  const Tensor weight = lm_head.to(hidden.scalar_type());
+  const int64_t count = found.positions.size(0);
+  const torch::ScalarType wide =
+      hidden.scalar_type() == torch::kFloat64 ? torch::kFloat64 : torch::kFloat32;
+  Tensor losses = torch::empty({count}, hidden.options().dtype(wide));
+  for (int64_t begin = 0; begin < count; begin += chunk) {
+    const int64_t end = std::min(begin + chunk, count);
+    const Tensor part = flat.index_select(0, found.positions.slice(0, begin, end));
+    losses.slice(0, begin, end)
+        .copy_(ChunkLoss(part.matmul(weight.t()), found.labels.slice(0, begin, end),
+                         /*want_grad=*/false)
+                   .losses);
+  }
+  // The token after the one that predicts.
+  return {found.positions + 1, losses};
 }
 
 }  // namespace longlora::trainer

@@ -33,6 +33,17 @@ int64_t CountTargets(const torch::Tensor& labels);
 LossSum ChunkedCrossEntropy(const torch::Tensor& hidden, const torch::Tensor& lm_head,
                             const torch::Tensor& labels, int64_t chunk = kDefaultLossChunk);
 
+// Losses of single targets.
+struct TokenLosses {
+  torch::Tensor
+      targets;           // [N] int64: index of the predicted token in the flattened [B * T]; rising
+  torch::Tensor losses;  // [N] fp32 (fp64 for fp64 hidden states)
+};
+
+// -log p of every target, without gradient; arguments and memory as ChunkedCrossEntropy.
+TokenLosses ChunkedTokenLosses(const torch::Tensor& hidden, const torch::Tensor& lm_head,
+                               const torch::Tensor& labels, int64_t chunk = kDefaultLossChunk);
+
 }  // namespace longlora::trainer
 
 #endif  // LONGLORA_WORKER_TRAINER_LOSS_CHUNKED_CROSS_ENTROPY_H_

@@ -12,8 +12,8 @@ namespace longlora::trainer {
 
 // run(input), without storing what run computes on the way. `run` must be a pure function of its
 // input and of `parameters`, the trained leaves it uses: it is called once more in backward, with
-// gradients on, and has to keep alive what it needs. No randomness is saved (dropout is refused
-// elsewhere). Gradients equal those of run(input) by itself.
+// gradients on, and has to keep alive what it needs. No randomness is saved: dropout draws
+// from where it is (lora/dropout.h). Gradients equal those of run(input) by itself.
 torch::Tensor Checkpointed(std::function<torch::Tensor(const torch::Tensor&)> run,
                            const torch::Tensor& input,
                            const std::vector<torch::Tensor>& parameters);

@@ -15,8 +15,10 @@ namespace longlora::trainer {
 class AdamW {
  public:
   // `parameters`: fp32 leaves; kept, updated in place. Weight decay spares vectors (the norms), as
-  // transformers' Trainer does.
-  AdamW(std::vector<torch::Tensor> parameters, const common::OptimizerSpec& spec);
+  // transformers' Trainer does. `rate_factors`, one a parameter, multiply the learning rate
+  // (parameter_groups.h); empty: 1 for all.
+  AdamW(std::vector<torch::Tensor> parameters, const common::OptimizerSpec& spec,
+        const std::vector<double>& rate_factors = {});
 
   // One update with `gradients`, one a parameter, in the same order.
   void Step(const std::vector<torch::Tensor>& gradients, double learning_rate);
@@ -31,14 +33,20 @@ class AdamW {
   const std::vector<torch::Tensor>& exp_avg_sq() const { return exp_avg_sq_; }
 
  private:
-  void StepSome(const std::vector<size_t>& which, const std::vector<torch::Tensor>& gradients,
-                double learning_rate, double weight_decay);
+  // Parameters that share learning rate and weight decay.
+  struct Group {
+    double rate_factor;
+    double weight_decay;
+    std::vector<size_t> members;
+  };
+
+  void StepGroup(const Group& group, const std::vector<torch::Tensor>& gradients,
+                 double learning_rate);
 
   std::vector<torch::Tensor> parameters_;
   std::vector<torch::Tensor> exp_avg_;
   std::vector<torch::Tensor> exp_avg_sq_;
-  std::vector<size_t> decayed_;
-  std::vector<size_t> spared_;
+  std::vector<Group> groups_;
   const common::OptimizerSpec spec_;
   int64_t step_ = 0;
 };

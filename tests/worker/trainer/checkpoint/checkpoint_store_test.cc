@@ -168,6 +168,25 @@ TEST_F(CheckpointStoreTest, OnlyTheLastAreKept) {
 
 // A run that starts anew, or goes on from before a damaged checkpoint, must not lose its own
 // checkpoints to those of the run that was given up, nor find them later.
+TEST_F(CheckpointStoreTest, TheBestIsKeptBesidesTheLastUntilABetterComes) {
+  const std::string directory = root_ / "checkpoints";
+  const auto save = [&](int64_t step, std::optional<int64_t> best_step) {
+    Checkpoint checkpoint = Make(step);
+    EXPECT_OK(CheckpointStore(directory, /*keep_last=*/2, best_step).Save(checkpoint).status());
+  };
+  save(1, std::nullopt);
+  save(2, 2);
+  save(3, 2);
+  save(4, 2);
+  EXPECT_THAT(store_.ListSteps(), ElementsAre(2, 3, 4));
+  save(5, 2);
+  EXPECT_THAT(store_.ListSteps(), ElementsAre(2, 4, 5));
+  save(6, 6);
+  EXPECT_THAT(store_.ListSteps(), ElementsAre(4, 5, 6));
+  save(3, 6);
+  EXPECT_THAT(store_.ListSteps(), ElementsAre(3)) << "the others are of a run that was given up";
+}
+
 TEST_F(CheckpointStoreTest, LaterStepsOfAnAbandonedRunGoWhenANewOneIsSaved) {
   for (int64_t step = 10; step <= 12; ++step) ASSERT_OK(store_.Save(Make(step)));
   Checkpoint anew = Make(11);

@@ -158,7 +158,7 @@ TEST_F(ExportTest, SettingsThatMeanSomethingElseAreRefused) {
   };
   expect("peft_type", "IA3", "peft_type is not LORA");
   expect("use_dora", true, "use_dora is set");
-  expect("use_rslora", true, "use_rslora is set");
+  expect("use_rslora", true, "set method.lora.use_rslora to true");
   expect("rank_pattern", {{"q_proj", 4}}, "rank_pattern is set");
   expect("bias", "all", "bias is not \"none\"");
   expect("r", 8, "set method.lora.rank to 8");

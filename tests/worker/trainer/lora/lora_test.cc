@@ -123,6 +123,87 @@ INSTANTIATE_TEST_SUITE_P(Choices, TrainableTest,
                                             ::testing::Bool()),
                          ChoiceName);
 
+TEST(LoraScaleTest, IsAlphaOverTheRankOrItsRoot) {
+  EXPECT_EQ(LoraScale(16, 8.0, /*use_rslora=*/false), 0.5);
+  EXPECT_EQ(LoraScale(16, 8.0, /*use_rslora=*/true), 2.0);
+}
+
+LoraOptions Dropped(double probability) {
+  LoraOptions options = Attention();
+  options.dropout = probability;
+  return options;
+}
+
+TEST(LoraDropoutTest, KeptElementsAreScaledAndAboutTheRightShareIsDropped) {
+  LoraDropout dropout(0.25, /*job_seed=*/7);
+  const torch::Tensor x = torch::ones({100, 400});
+  EXPECT_TRUE(dropout.Apply(x, 0).is_same(x)) << "off until Begin";
+  dropout.Begin({.step = 1});
+  const torch::Tensor y = dropout.Apply(x, 0);
+  const torch::Tensor dropped = y.eq(0.0);
+  EXPECT_NEAR(dropped.to(torch::kFloat64).mean().item<double>(), 0.25, 0.01);
+  EXPECT_TRUE(torch::allclose(y.masked_select(dropped.logical_not()), torch::tensor(1.0F / 0.75F)));
+  dropout.End();
+  EXPECT_TRUE(dropout.Apply(x, 0).is_same(x));
+}
+
+TEST(LoraDropoutTest, EveryPlaceHasItsOwnMaskAndAlwaysTheSame) {
+  const torch::Tensor x = torch::ones({20, 50});
+  const auto mask = [&](int64_t seed, const DropoutPlace& place, int64_t module) {
+    LoraDropout dropout(0.5, seed);
+    dropout.Begin(place);
+    return dropout.Apply(x, module);
+  };
+  const std::vector<torch::Tensor> masks = {
+      mask(0, {}, 0),          mask(1, {}, 0),
+      mask(0, {.step = 1}, 0), mask(0, {.micro_batch = 1}, 0),
+      mask(0, {.rank = 1}, 0), mask(0, {}, 1),
+  };
+  for (size_t i = 0; i < masks.size(); ++i) {
+    for (size_t j = 0; j < i; ++j) EXPECT_FALSE(torch::equal(masks[i], masks[j])) << i << " " << j;
+  }
+  EXPECT_TRUE(torch::equal(mask(0, {.step = 1}, 0), masks[2]));
+}
+
+// The reference keeps all activations, so its backward sees the very masks of its forward.
+TEST(LoraDropoutTest, RecomputedLayersSeeTheMasksOfTheForward) {
+  std::vector<std::vector<torch::Tensor>> gradients;
+  for (const bool checkpoint : {false, true}) {
+    const auto model = MakeModel(true, true);
+    const auto modules = *InjectLora(*model, Dropped(0.5));
+    FillB(modules);
+    const auto dropout = AddDropout(modules, Dropped(0.5));
+    const DropoutScope scope(dropout.get(), {.step = 3, .micro_batch = 1});
+    const ModelInput input = RandomInput(model->config(), 2, 16, ShiftedSparseSegments({0, 16}, 4));
+    model->Forward(input, checkpoint).square().sum().backward();
+    std::vector<torch::Tensor> found;
+    for (const Parameter& p : TrainedParameters(*model, modules)) found.push_back(p.value.grad());
+    gradients.push_back(found);
+  }
+  for (size_t i = 0; i < gradients[0].size(); ++i) {
+    EXPECT_TRUE(torch::allclose(gradients[0][i], gradients[1][i], 1e-10, 1e-12)) << i;
+  }
+}
+
+TEST(LoraDropoutTest, OnlyTheAdaptersInputIsDroppedAndOnlyInTraining) {
+  const auto model = MakeModel(false, false);
+  const auto modules = *InjectLora(*model, Dropped(0.5));
+  const auto dropout = AddDropout(modules, Dropped(0.5));
+  const torch::Tensor before = Outputs(*model);
+  {
+    const DropoutScope scope(dropout.get(), {});
+    EXPECT_TRUE(torch::equal(Outputs(*model), before))
+        << "B is zero, the frozen map is not dropped";
+  }
+  FillB(modules);
+  const torch::Tensor evaluated = Outputs(*model);
+  {
+    const DropoutScope scope(dropout.get(), {});
+    EXPECT_FALSE(torch::equal(Outputs(*model), evaluated));
+  }
+  EXPECT_TRUE(torch::equal(Outputs(*model), evaluated));
+}
+
 TEST(LoraTest, AddingDeltaToTheWeightGivesTheSameOutputs) {
   const auto adapted = MakeModel(false, false), merged = MakeModel(false, false);
   const auto modules = *InjectLora(*adapted, Attention());

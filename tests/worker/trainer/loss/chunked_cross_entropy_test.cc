@@ -55,6 +55,31 @@ TEST_P(ChunkTest, SumAndGradientsEqualFullCrossEntropy) {
 
 INSTANTIATE_TEST_SUITE_P(Sizes, ChunkTest, ::testing::Values(1, 4, 7, 26, 1000));
 
+TEST_P(ChunkTest, TokenLossesAreThoseOfEachTarget) {
+  for (const auto dtype : {torch::kFloat64, torch::kFloat32}) {
+    const Problem p = RandomProblem(dtype);
+    const torch::Tensor all = torch::nn::functional::cross_entropy(
+        p.hidden.matmul(p.head.t()).slice(1, 0, -1).flatten(0, 1), p.labels.slice(1, 1).flatten(),
+        torch::nn::functional::CrossEntropyFuncOptions()
+            .ignore_index(kIgnoreLabel)
+            .reduction(torch::kNone));
+    const TokenLosses actual = ChunkedTokenLosses(p.hidden, p.head, p.labels, GetParam());
+    // By hand: the flattened index of every label that counts.
+    std::vector<int64_t> targets;
+    std::vector<torch::Tensor> losses;
+    for (int64_t row = 0; row < 2; ++row) {
+      for (int64_t t = 1; t < 13; ++t) {
+        if (p.labels[row][t].item<int64_t>() == kIgnoreLabel) continue;
+        targets.push_back(row * 13 + t);
+        losses.push_back(all[row * 12 + t - 1]);
+      }
+    }
+    EXPECT_TRUE(torch::equal(actual.targets, torch::tensor(targets)));
+    EXPECT_TRUE(torch::allclose(actual.losses, torch::stack(losses), 1e-5, 1e-6));
+    EXPECT_FALSE(actual.losses.requires_grad());
+  }
+}
+
 TEST(ChunkedCrossEntropyTest, FrozenHeadGetsNoGradientAndHiddenStatesStill) {
   Problem p = RandomProblem(torch::kFloat64);
   const auto expected = torch::autograd::grad({Reference(p)}, {p.hidden});

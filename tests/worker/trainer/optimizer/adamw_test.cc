@@ -59,6 +59,33 @@ TEST(AdamWTest, AStateThatIsCopiedGoesOnBitEqual) {
   EXPECT_TRUE(torch::equal(whole, second));
 }
 
+TEST(AdamWTest, AFactorMultipliesTheRateOfItsParameterOnly) {
+  const auto gradient = [](int step) {
+    return torch::full({2, 2}, 0.1F * static_cast<float>(step));
+  };
+  const Tensor slow = torch::ones({2, 2}).requires_grad_(),
+               fast = torch::ones({2, 2}).requires_grad_(),
+               vector = torch::ones({2}).requires_grad_();
+  AdamW grouped({slow, fast, vector}, Spec(0.1), {1.0, 4.0, 0.5});
+  // Each alone, with its own rate.
+  const Tensor slow_alone = torch::ones({2, 2}).requires_grad_(),
+               fast_alone = torch::ones({2, 2}).requires_grad_(),
+               vector_alone = torch::ones({2}).requires_grad_();
+  AdamW first({slow_alone}, Spec(0.1)), second({fast_alone}, Spec(0.1)),
+      third({vector_alone}, Spec(0.1));
+  for (int step = 1; step <= 3; ++step) {
+    const Tensor of_vector = torch::full({2}, -0.2F);
+    grouped.Step({gradient(step), gradient(step), of_vector}, 0.01);
+    first.Step({gradient(step)}, 0.01);
+    second.Step({gradient(step)}, 0.04);
+    third.Step({of_vector}, 0.005);
+  }
+  EXPECT_TRUE(torch::equal(slow, slow_alone));
+  EXPECT_TRUE(torch::equal(fast, fast_alone));
+  EXPECT_TRUE(torch::equal(vector, vector_alone));
+  EXPECT_FALSE(torch::equal(slow, fast));
+}
+
 TEST(AdamWTest, ParametersKeepTheirGradientFlag) {
   const Tensor parameter = torch::ones({2, 2}).requires_grad_();
   AdamW optimizer({parameter}, Spec(0.0));

@@ -65,13 +65,16 @@ class Rules {
 
 void CheckDataset(const TrainSpec& spec, Rules& rules) {
   rules.NotEmpty("dataset.training", spec.dataset.training, "name a JSON-lines file");
-  rules.NotYet("dataset.format",
-               spec.dataset.format == DatasetFormat::kInstruction ||
-                   spec.dataset.format == DatasetFormat::kChat,
-               "use text or tokens");
-  rules.NotYet("dataset.length_policy", spec.dataset.length_policy != LengthPolicy::kTruncatePrompt,
-               "leave it out");
-  rules.NotYet("dataset.train_on_prompt", spec.dataset.train_on_prompt, "use false");
+  const bool examples = spec.dataset.format == DatasetFormat::kInstruction ||
+                        spec.dataset.format == DatasetFormat::kChat;
+  if (spec.dataset.length_policy != LengthPolicy::kTruncatePrompt && !examples) {
+    rules.Add("dataset.length_policy",
+              "is for the formats instruction and chat: text and tokens are cut into rows");
+  }
+  if (spec.dataset.train_on_prompt && !examples) {
+    rules.Add("dataset.train_on_prompt",
+              "is for the formats instruction and chat: text and tokens have no prompt");
+  }
 }
 
 void CheckLora(const LoraSpec& lora, Rules& rules) {

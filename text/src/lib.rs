@@ -1,17 +1,17 @@
-//! C interface to Hugging Face tokenizers; `longlora_text.h` documents it.
+//! C interface to Hugging Face tokenizers, chat templates and Parquet files; `longlora_text.h`
+//! documents it.
 //!
 //! Nothing unwinds into C++: every function catches panics and reports them like any other error.
+
+mod chat;
+mod parquet;
+mod python;
+mod template;
+mod tokenizer;
 
 use std::ffi::{c_char, CString};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::{ptr, slice};
-
-use tokenizers::Tokenizer;
-
-const JSON_BYTES_MAX: usize = 256 << 20;
-const TEXT_BYTES_MAX: usize = 1 << 30;
-
-pub struct LongloraTokenizer(Tokenizer);
 
 /// Runs `work`; on an error or a panic leaves the reason in `*error` and returns None.
 unsafe fn guard<T>(error: *mut *mut c_char, work: impl FnOnce() -> Result<T, String>) -> Option<T> {
@@ -24,7 +24,7 @@ unsafe fn guard<T>(error: *mut *mut c_char, work: impl FnOnce() -> Result<T, Str
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied())
                 .unwrap_or("unknown cause");
-            format!("the tokenizer library panicked: {text}")
+            format!("the text library panicked: {text}")
         }
     };
     if !error.is_null() {
@@ -47,90 +47,32 @@ unsafe fn text_of<'a>(data: *const u8, size: usize, size_max: usize) -> Result<&
         .map_err(|e| format!("not UTF-8 from byte {}", e.valid_up_to()))
 }
 
-/// # Safety
-/// `json` points to `size` bytes; `error` is null or writable.
-#[no_mangle]
-pub unsafe extern "C" fn longlora_tokenizer_new(
-    json: *const u8,
-    size: usize,
-    error: *mut *mut c_char,
-) -> *mut LongloraTokenizer {
-    guard(error, || {
-        let text = text_of(json, size, JSON_BYTES_MAX)?;
-        let mut tokenizer: Tokenizer = text.parse().map_err(|e: tokenizers::Error| e.to_string())?;
-        // A file may carry the settings of whoever saved it last; training data is never cut silently.
-        tokenizer.with_truncation(None).map_err(|e| e.to_string())?;
-        tokenizer.with_padding(None);
-        Ok(Box::into_raw(Box::new(LongloraTokenizer(tokenizer))))
-    })
-    .unwrap_or(ptr::null_mut())
+/// Gives a list away to C; `take_back` frees it.
+fn give<T>(list: Vec<T>) -> (*mut T, usize) {
+    let boxed = list.into_boxed_slice();
+    let size = boxed.len();
+    (Box::into_raw(boxed) as *mut T, size)
 }
 
-/// # Safety
-/// `tokenizer` comes from `longlora_tokenizer_new`, once, or is null.
-#[no_mangle]
-pub unsafe extern "C" fn longlora_tokenizer_free(tokenizer: *mut LongloraTokenizer) {
-    if !tokenizer.is_null() {
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(Box::from_raw(tokenizer))));
+unsafe fn take_back<T>(data: *mut T, size: usize) {
+    if !data.is_null() {
+        drop(Box::from_raw(ptr::slice_from_raw_parts_mut(data, size)));
     }
 }
 
-/// # Safety
-/// `tokenizer` is alive; `text` points to `size` bytes; `ids`, `num_ids` are writable; `error` is null or
-/// writable.
+/// FNV-1a of everything that decides what this library gives.
 #[no_mangle]
-pub unsafe extern "C" fn longlora_tokenizer_encode(
-    tokenizer: *const LongloraTokenizer,
-    text: *const u8,
-    size: usize,
-    ids: *mut *mut u32,
-    num_ids: *mut usize,
-    error: *mut *mut c_char,
-) -> bool {
-    let encoded = guard(error, || {
-        let text = text_of(text, size, TEXT_BYTES_MAX)?;
-        let encoding = (*tokenizer).0.encode_fast(text, false).map_err(|e| e.to_string())?;
-        Ok(encoding.get_ids().to_vec().into_boxed_slice())
-    });
-    match encoded {
-        Some(boxed) => {
-            *num_ids = boxed.len();
-            *ids = Box::into_raw(boxed) as *mut u32;
-            true
-        }
-        None => false,
-    }
-}
-
-/// # Safety
-/// `ids` and `num_ids` come from one call of `longlora_tokenizer_encode`.
-#[no_mangle]
-pub unsafe extern "C" fn longlora_ids_free(ids: *mut u32, num_ids: usize) {
-    if !ids.is_null() {
-        drop(Box::from_raw(ptr::slice_from_raw_parts_mut(ids, num_ids)));
-    }
-}
-
-/// # Safety
-/// `tokenizer` is alive; `token` points to `size` bytes.
-#[no_mangle]
-pub unsafe extern "C" fn longlora_tokenizer_token_to_id(
-    tokenizer: *const LongloraTokenizer,
-    token: *const u8,
-    size: usize,
-) -> i64 {
-    guard(ptr::null_mut(), || {
-        let token = text_of(token, size, TEXT_BYTES_MAX)?;
-        (*tokenizer).0.token_to_id(token).map(i64::from).ok_or_else(String::new)
-    })
-    .unwrap_or(-1)
-}
-
-/// # Safety
-/// `tokenizer` is alive.
-#[no_mangle]
-pub unsafe extern "C" fn longlora_tokenizer_vocab_size(tokenizer: *const LongloraTokenizer) -> usize {
-    guard(ptr::null_mut(), || Ok((*tokenizer).0.get_vocab_size(true))).unwrap_or(0)
+pub extern "C" fn longlora_text_digest() -> u64 {
+    let sources = [
+        include_str!("../Cargo.lock"),
+        include_str!("chat.rs"),
+        include_str!("parquet.rs"),
+        include_str!("python.rs"),
+        include_str!("template.rs"),
+        include_str!("tokenizer.rs"),
+    ];
+    let mix = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+    sources.iter().flat_map(|s| s.bytes()).fold(0xcbf2_9ce4_8422_2325, mix)
 }
 
 /// # Safety

@@ -12,6 +12,9 @@ std::variant<Flags, int> ParseFlags(int argc, char** argv) {
   app.add_option("--output", flags.output_directory, "where adapter/, checkpoints/ and merged/ go")
       ->required();
   app.add_option("--model-dir", flags.model_directory, "where base_model is looked up by name");
+  app.add_option("--cache-dir", flags.cache_directory,
+                 "where tokenized datasets are kept for other runs and ranks (default: cache/ in "
+                 "the output directory)");
   app.add_flag("--resume", flags.resume,
                "go on from the newest complete checkpoint in the output directory");
   app.add_option("--events-fd", flags.events_fd,
@@ -22,6 +25,7 @@ std::variant<Flags, int> ParseFlags(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : static_cast<int>(common::ExitCode::kInvalidJob);
   }
+  if (flags.cache_directory.empty()) flags.cache_directory = flags.output_directory + "/cache";
   return flags;
 }
 

@@ -11,6 +11,7 @@ struct Flags {
   std::string spec_path;
   std::string output_directory;
   std::string model_directory;  // may be empty
+  std::string cache_directory;  // output_directory/cache unless given
   bool resume = false;
   int events_fd = 1;
 };

@@ -30,6 +30,7 @@ absl::StatusOr<ExitCode> Run(const Flags& flags, const RankEnvironment& environm
     options.spec = *std::move(spec);
     options.output_directory = flags.output_directory;
     options.model_directory = flags.model_directory;
+    options.cache_directory = flags.cache_directory;
     options.resume = flags.resume;
     options.environment = environment;
     return Trainer(std::move(options), events, Clock::Real()).Run();

@@ -53,47 +53,66 @@ absl::Status JoinRanks(TrainingJob& job) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<RowDataset> LoadDataset(const TrainingJob& job, const std::string& path,
-                                       const Tokenizer* tokenizer, bool keep_partial_row) {
+// What turns words into tokens; null where the format needs none.
+struct TextTools {
+  std::unique_ptr<Tokenizer> tokenizer;
+  std::unique_ptr<ChatTemplate> chat_template;
+};
+
+absl::StatusOr<TextTools> LoadTextTools(TrainingJob& job) {
+  TextTools tools;
+  const common::DatasetFormat format = job.spec().dataset.format;
+  if (format == common::DatasetFormat::kTokens) return tools;
+  auto tokenizer = Tokenizer::Load(job.base_directory);
+  if (!tokenizer.ok()) return BlameInput(tokenizer.status(), "MODEL_INVALID");
+  tools.tokenizer = std::make_unique<Tokenizer>(*std::move(tokenizer));
+  if (format != common::DatasetFormat::kChat) return tools;
+  auto chat_template = ChatTemplate::Load(job.base_directory);
+  if (!chat_template.ok()) return BlameInput(chat_template.status(), "MODEL_INVALID");
+  tools.chat_template = std::make_unique<ChatTemplate>(*std::move(chat_template));
+  if (tools.chat_template->asks_for_date()) {
+    job.warnings.push_back(
+        "the model's chat template writes today's date; training writes 26 July 2024 in its place, "
+        "so that a resumed job sees the same tokens");
+  }
+  return tools;
+}
+
+// `field`: of the spec, dataset.training or dataset.validation.
+absl::StatusOr<std::unique_ptr<RowDataset>> LoadDataset(TrainingJob& job, const TextTools& tools,
+                                                        const std::string& path, const char* field,
+                                                        bool keep_partial_row) {
   const common::TrainSpec& spec = job.spec();
-  return RowDataset::Load({.path = path,
-                           .format = spec.dataset.format,
-                           .vocab_size = job.model->config().vocab_size,
-                           .tokenizer = tokenizer},
-                          {.max_sequence_length = spec.max_sequence_length,
-                           .packing = spec.dataset.packing,
-                           .keep_partial_row = keep_partial_row});
+  auto loaded = RowDataset::Load({.path = path,
+                                  .example = {.format = spec.dataset.format,
+                                              .vocab_size = job.model->config().vocab_size,
+                                              .tokenizer = tools.tokenizer.get(),
+                                              .chat_template = tools.chat_template.get(),
+                                              .train_on_prompt = spec.dataset.train_on_prompt},
+                                  .cache_directory = job.options.cache_directory},
+                                 {.max_sequence_length = spec.max_sequence_length,
+                                  .packing = spec.dataset.packing,
+                                  .keep_partial_row = keep_partial_row,
+                                  .length_policy = spec.dataset.length_policy});
+  if (!loaded.ok()) {
+    return BlameInput(common::Annotate(loaded.status(), field), "DATASET_INVALID");
+  }
+  for (const std::string& warning : loaded->stats().warnings) {
+    job.warnings.push_back(absl::StrCat(field, ": ", warning));
+  }
+  return std::make_unique<RowDataset>(*std::move(loaded));
 }
 
 absl::Status LoadData(TrainingJob& job) {
   const common::DatasetSpec& dataset = job.spec().dataset;
-  std::optional<Tokenizer> tokenizer;
-  if (dataset.format == common::DatasetFormat::kText) {
-    auto loaded = Tokenizer::Load(job.base_directory);
-    if (!loaded.ok()) return BlameInput(loaded.status(), "MODEL_INVALID");
-    tokenizer = *std::move(loaded);
-  }
-  const Tokenizer* const tokenizer_or_null = tokenizer.has_value() ? &*tokenizer : nullptr;
-  auto training = LoadDataset(job, dataset.training, tokenizer_or_null, /*keep_partial_row=*/false);
-  if (!training.ok()) {
-    return BlameInput(common::Annotate(training.status(), "dataset.training"), "DATASET_INVALID");
-  }
-  job.training = std::make_unique<RowDataset>(*std::move(training));
-  for (const std::string& warning : job.training->stats().warnings) {
-    job.warnings.push_back(absl::StrCat("dataset.training: ", warning));
-  }
+  LONGLORA_ASSIGN_OR_RETURN(const TextTools tools, LoadTextTools(job));
+  LONGLORA_ASSIGN_OR_RETURN(job.training,
+                            LoadDataset(job, tools, dataset.training, "dataset.training",
+                                        /*keep_partial_row=*/false));
   if (dataset.validation.empty()) return absl::OkStatus();
-
-  auto validation =
-      LoadDataset(job, dataset.validation, tokenizer_or_null, /*keep_partial_row=*/true);
-  if (!validation.ok()) {
-    return BlameInput(common::Annotate(validation.status(), "dataset.validation"),
-                      "DATASET_INVALID");
-  }
-  job.validation = std::make_unique<RowDataset>(*std::move(validation));
-  for (const std::string& warning : job.validation->stats().warnings) {
-    job.warnings.push_back(absl::StrCat("dataset.validation: ", warning));
-  }
+  LONGLORA_ASSIGN_OR_RETURN(job.validation,
+                            LoadDataset(job, tools, dataset.validation, "dataset.validation",
+                                        /*keep_partial_row=*/true));
   return absl::OkStatus();
 }
 

@@ -30,6 +30,7 @@ struct TrainerOptions {
   common::TrainSpec spec;        // checked by CheckTrainSpec
   std::string output_directory;  // adapter/, checkpoints/, merged/ are made in it
   std::string model_directory;   // where base_model is looked up by name; may be empty
+  std::string cache_directory;   // tokens of datasets, for later runs and other ranks; not empty
   bool resume = false;           // go on from the newest complete checkpoint, if there is one
   RankEnvironment environment;
 };

@@ -24,6 +24,16 @@ TrainSpec GoodSpec() {
 
 TEST(FindViolationsTest, AGoodSpecHasNone) { EXPECT_THAT(FindViolations(GoodSpec()), IsEmpty()); }
 
+TEST(FindViolationsTest, ExamplesHaveTheirOwnKeys) {
+  for (const DatasetFormat format : {DatasetFormat::kInstruction, DatasetFormat::kChat}) {
+    TrainSpec spec = GoodSpec();
+    spec.dataset.format = format;
+    spec.dataset.length_policy = LengthPolicy::kError;
+    spec.dataset.train_on_prompt = true;
+    EXPECT_THAT(FindViolations(spec), IsEmpty());
+  }
+}
+
 struct Change {
   const char* field;
   std::function<void(TrainSpec&)> make;
@@ -48,7 +58,13 @@ INSTANTIATE_TEST_SUITE_P(
         Change{"display_name", [](TrainSpec& s) { s.display_name = std::string(64, 'x'); }},
         Change{"base_model", [](TrainSpec& s) { s.base_model = ""; }},
         Change{"dataset.training", [](TrainSpec& s) { s.dataset.training = ""; }},
-        Change{"dataset.format", [](TrainSpec& s) { s.dataset.format = DatasetFormat::kChat; }},
+        Change{"dataset.length_policy",
+               [](TrainSpec& s) { s.dataset.length_policy = LengthPolicy::kDrop; }},
+        Change{"dataset.train_on_prompt",
+               [](TrainSpec& s) {
+                 s.dataset.format = DatasetFormat::kTokens;
+                 s.dataset.train_on_prompt = true;
+               }},
         Change{"max_sequence_length", [](TrainSpec& s) { s.max_sequence_length = 1; }},
         Change{"max_sequence_length", [](TrainSpec& s) { s.max_sequence_length = -1024; }},
         Change{"method.lora.rank", [](TrainSpec& s) { s.method.lora.rank = 0; }},

@@ -23,8 +23,8 @@ class BatchTest : public ::testing::Test {
                         << R"({"input_ids": [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]})" << "\n";
     DocumentsOptions documents;
     documents.path = path;
-    documents.format = common::DatasetFormat::kTokens;
-    documents.vocab_size = 16;
+    documents.example.format = common::DatasetFormat::kTokens;
+    documents.example.vocab_size = 16;
     PackingOptions packing;
     packing.max_sequence_length = 12;
     auto dataset = RowDataset::Load(documents, packing);

@@ -1,14 +1,10 @@
 #include "worker/trainer/data/line_reader.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "common/io/files.h"
+#include "common/status/annotate.h"
 #include "common/status/status_macros.h"
 
 namespace longlora::trainer {
@@ -18,27 +14,28 @@ constexpr size_t kBlockBytes = size_t{1} << 20;
 
 }  // namespace
 
-LineReader::LineReader(std::string path, common::UniqueFd fd, int64_t line_bytes_max)
-    : path_(std::move(path)), fd_(std::move(fd)), line_bytes_max_(line_bytes_max) {}
+LineReader::LineReader(std::string path, std::unique_ptr<ByteSource> source, int64_t line_bytes_max)
+    : path_(std::move(path)), source_(std::move(source)), line_bytes_max_(line_bytes_max) {}
 
 absl::StatusOr<LineReader> LineReader::Open(const std::string& path, int64_t line_bytes_max) {
-  common::UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd.ok()) return common::ErrnoStatus(errno, "open", path);
-  return LineReader(path, std::move(fd), line_bytes_max);
+  LONGLORA_ASSIGN_OR_RETURN(std::unique_ptr<ByteSource> source, ByteSource::Open(path));
+  return LineReader(path, std::move(source), line_bytes_max);
 }
 
-std::string LineReader::place() const { return absl::StrCat(path_, " line ", line_number_); }
+std::string LineReader::PlaceOf(int64_t number) const {
+  return absl::StrCat(path_, " line ", number);
+}
 
 absl::Status LineReader::Fill() {
   buffer_.resize(kBlockBytes);
   next_ = 0;
-  ssize_t size;
-  do {
-    size = read(fd_.get(), buffer_.data(), buffer_.size());
-  } while (size < 0 && errno == EINTR);
-  if (size < 0) return common::ErrnoStatus(errno, "read", path_);
-  buffer_.resize(static_cast<size_t>(size));
-  at_end_ = size == 0;
+  const absl::StatusOr<size_t> size = source_->Read(buffer_.data(), buffer_.size());
+  if (absl::IsInvalidArgument(size.status())) {
+    return common::Annotate(size.status(), PlaceOf(line_number_));
+  }
+  LONGLORA_RETURN_IF_ERROR(size.status());
+  buffer_.resize(*size);
+  at_end_ = *size == 0;
   return absl::OkStatus();
 }
 
@@ -55,7 +52,7 @@ absl::StatusOr<bool> LineReader::Next(std::string& line) {
         end == nullptr ? left : static_cast<size_t>(static_cast<const char*>(end) - begin);
     if (static_cast<int64_t>(line.size() + size) > line_bytes_max_) {
       return absl::InvalidArgumentError(
-          absl::StrCat(place(), ": longer than ", line_bytes_max_,
+          absl::StrCat(PlaceOf(line_number_), ": longer than ", line_bytes_max_,
                        " bytes: split the document into several lines"));
     }
     line.append(begin, size);

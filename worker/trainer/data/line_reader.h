@@ -1,13 +1,14 @@
-// Lines of a file, one at a time and of bounded length. Called by the dataset reader. Not
-// thread-safe.
+// Lines of a file, unpacked if need be, one at a time and of bounded length. Called by
+// RecordReader. Not thread-safe.
 #ifndef LONGLORA_WORKER_TRAINER_DATA_LINE_READER_H_
 #define LONGLORA_WORKER_TRAINER_DATA_LINE_READER_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "common/io/unique_fd.h"
+#include "worker/trainer/data/byte_source.h"
 
 namespace longlora::trainer {
 
@@ -17,20 +18,20 @@ class LineReader {
   static absl::StatusOr<LineReader> Open(const std::string& path, int64_t line_bytes_max);
 
   // Puts the next line, without its line break, into `line`; false at the end. A last line needs no
-  // line break. INVALID_ARGUMENT "FILE line N: ..." for a line over the limit; else as in
-  // common/io/files.h.
+  // line break. INVALID_ARGUMENT "FILE line N: ..." for a line over the limit and where a packed
+  // file is broken; else as in common/io/files.h.
   absl::StatusOr<bool> Next(std::string& line);
 
   int64_t line_number() const { return line_number_; }  // of the line last returned, from 1
   // "FILE line N".
-  std::string place() const;
+  std::string PlaceOf(int64_t number) const;
 
  private:
-  LineReader(std::string path, common::UniqueFd fd, int64_t line_bytes_max);
+  LineReader(std::string path, std::unique_ptr<ByteSource> source, int64_t line_bytes_max);
   absl::Status Fill();
 
   std::string path_;
-  common::UniqueFd fd_;
+  std::unique_ptr<ByteSource> source_;
   int64_t line_bytes_max_;
   int64_t line_number_ = 0;
   std::string buffer_;

@@ -1,6 +1,6 @@
 // A dataset file as numbered rows. Called by the training loop. Immutable after Load, safe from any
-// thread. Holds the tokens in memory (4 bytes each, 8 with labels). Does not choose the order: see
-// row_sampler.h.
+// thread. The tokens lie in the token cache, or in memory without one. Does not choose the order:
+// see row_sampler.h.
 #ifndef LONGLORA_WORKER_TRAINER_DATA_ROW_DATASET_H_
 #define LONGLORA_WORKER_TRAINER_DATA_ROW_DATASET_H_
 
@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "worker/trainer/data/documents.h"
 #include "worker/trainer/data/packing.h"
+#include "worker/trainer/data/read_documents.h"
 #include "worker/trainer/data/row.h"
 
 namespace longlora::trainer {
@@ -21,16 +21,17 @@ struct DatasetStats {
   int64_t num_tokens = 0;   // in rows
   int64_t num_targets = 0;  // labels that are not -100, in rows
   double fill_ratio = 0.0;  // num_tokens / (num_rows * max_sequence_length), (0, 1]
-  std::vector<std::string>
-      warnings;  // what was left out and why, a sentence each; does not name the file
+  // What was left out and why, and what is wrong with the cache, a sentence each; does not name the
+  // file.
+  std::vector<std::string> warnings;
 };
 
 class RowDataset {
  public:
-  // Reads and cuts. INVALID_ARGUMENT for what ReadDocuments refuses and when no row comes out; the
-  // message then names max_sequence_length and the tokens found.
-  static absl::StatusOr<RowDataset> Load(const DocumentsOptions& documents,
-                                         const PackingOptions& packing);
+  // Reads and plans rows. INVALID_ARGUMENT for what ReadDocuments and PlanRows refuse and when no
+  // row comes out; the message then names max_sequence_length and the tokens found.
+  // `packing.whole_examples` is set by the format.
+  static absl::StatusOr<RowDataset> Load(const DocumentsOptions& documents, PackingOptions packing);
 
   const DatasetStats& stats() const { return stats_; }
   int64_t num_rows() const { return stats_.num_rows; }
@@ -40,7 +41,7 @@ class RowDataset {
 
  private:
   Documents documents_;
-  std::vector<RowRange> rows_;
+  RowPlan plan_;
   DatasetStats stats_;
 };
 

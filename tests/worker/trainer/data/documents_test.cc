@@ -1,8 +1,6 @@
 // Goal: a dataset file becomes exactly the tokens it says, and whatever is wrong with it is told
 // with its file and line. Method: small JSON-lines files, a word-level tokenizer written out as
 // tokenizer.json.
-#include "worker/trainer/data/documents.h"
-
 #include <string>
 
 #include "common/io/files.h"
@@ -10,6 +8,7 @@
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temporary_directory.h"
 #include "tests/worker/trainer/data/word_tokenizer.h"
+#include "worker/trainer/data/read_documents.h"
 
 namespace longlora::trainer {
 namespace {
@@ -25,16 +24,17 @@ class DocumentsTest : public ::testing::Test {
     EXPECT_OK(common::AtomicWriteFile(directory_ / "data.jsonl", content));
     DocumentsOptions options;
     options.path = directory_ / "data.jsonl";
-    options.format = format;
-    options.vocab_size = 10;
-    options.line_bytes_max = 200;
+    options.example.format = format;
+    options.example.vocab_size = 10;
+    options.record_bytes_max = 200;
+    options.num_threads = 3;
     if (!tokenizer_) {
       WriteWordTokenizer(directory_.path());
       auto loaded = Tokenizer::Load(directory_.path());
       EXPECT_OK(loaded);
       tokenizer_ = std::make_unique<Tokenizer>(*std::move(loaded));
     }
-    options.tokenizer = tokenizer_.get();
+    options.example.tokenizer = tokenizer_.get();
     return ReadDocuments(options);
   }
   absl::StatusOr<Documents> ReadText(const std::string& content) {
@@ -58,17 +58,20 @@ TEST_F(DocumentsTest, TextIsTokenizedAndEndsWithTheEndOfTextToken) {
   ASSERT_OK_AND_ASSIGN(
       const Documents documents,
       ReadText("{\"text\": \"one two\"}\n\n  \r\n{\"text\": \"three\", \"id\": 7}"));
-  EXPECT_THAT(documents.ids, ElementsAre(1, 2, 0, 3, 0));
-  EXPECT_THAT(documents.begins, ElementsAre(0, 3));
-  EXPECT_THAT(documents.labels, IsEmpty());
+  ASSERT_EQ(documents.num_documents(), 2);
+  EXPECT_THAT(documents.ids(0), ElementsAre(1, 2, 0));
+  EXPECT_THAT(documents.ids(1), ElementsAre(3, 0));
+  EXPECT_THAT(documents.labels(1), ElementsAre(3, 0));
+  EXPECT_EQ(documents.record(1).line, 4);
+  EXPECT_EQ(documents.num_tokens(), 5);
 }
 
 TEST_F(DocumentsTest, DocumentsWithoutTextAreLeftOutAndCounted) {
   ASSERT_OK_AND_ASSIGN(const Documents documents,
                        ReadText("{\"text\": \"one\"}\n{\"text\": \"\"}\n{\"text\": \"\"}\n"));
   EXPECT_EQ(documents.num_documents(), 1);
-  EXPECT_EQ(documents.num_skipped, 2);
-  EXPECT_EQ(documents.first_skipped_line, 2);
+  EXPECT_EQ(documents.skipped().count, 2);
+  EXPECT_EQ(documents.skipped().first_line, 2);
 }
 
 TEST_F(DocumentsTest, TokensKeepTheirLabelsAndOthersLabelThemselves) {
@@ -76,9 +79,11 @@ TEST_F(DocumentsTest, TokensKeepTheirLabelsAndOthersLabelThemselves) {
                        ReadTokens("{\"input_ids\": [1, 2]}\n"
                                   "{\"input_ids\": [3, 4, 5], \"labels\": [-100, -100, 5]}\n"
                                   "{\"input_ids\": [6, 7]}\n"));
-  EXPECT_THAT(documents.ids, ElementsAre(1, 2, 3, 4, 5, 6, 7));
-  EXPECT_THAT(documents.labels, ElementsAre(1, 2, -100, -100, 5, 6, 7));
-  EXPECT_THAT(documents.begins, ElementsAre(0, 2, 5));
+  ASSERT_EQ(documents.num_documents(), 3);
+  EXPECT_THAT(documents.ids(1), ElementsAre(3, 4, 5));
+  EXPECT_THAT(documents.labels(0), ElementsAre(1, 2));
+  EXPECT_THAT(documents.labels(1), ElementsAre(-100, -100, 5));
+  EXPECT_THAT(documents.labels(2), ElementsAre(6, 7));
 }
 
 TEST_F(DocumentsTest, BrokenLinesAreRefusedWithTheirNumber) {
@@ -124,7 +129,7 @@ TEST_F(DocumentsTest, EmptyAndAbsentDatasetsAreErrors) {
               StatusIs(absl::StatusCode::kInvalidArgument, "no document with text"));
   DocumentsOptions options;
   options.path = directory_ / "absent.jsonl";
-  options.format = common::DatasetFormat::kTokens;
+  options.example.format = common::DatasetFormat::kTokens;
   EXPECT_THAT(ReadDocuments(options), StatusIs(absl::StatusCode::kNotFound, "absent.jsonl"));
 }
 

@@ -15,6 +15,7 @@
 #include "worker/trainer/checkpoint/safetensors.h"
 #include "worker/trainer/lora/lora.h"
 #include "worker/trainer/loss/chunked_cross_entropy.h"
+#include "worker/trainer/model/job_rope.h"
 #include "worker/trainer/model/llama_model.h"
 #include "worker/trainer/torch.h"
 
@@ -40,8 +41,9 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LoadModel(const std::string& directo
   ModelOptions options;
   options.dtype =
       spec.training.precision == common::Precision::kBf16 ? torch::kBFloat16 : torch::kFloat32;
-  options.rope =
-      JobRope(config, spec.method.rope_scaling.factor.value_or(0.0), spec.max_sequence_length);
+  LONGLORA_ASSIGN_OR_RETURN(const JobRotary rotary,
+                            JobRope(config, spec.method.rope_scaling, spec.max_sequence_length));
+  options.rope = rotary.rope;
   options.train_embedding = Trains(spec, "embed");
   options.train_norms = Trains(spec, "norm");
   return LlamaModel::Create(config, weights, options);

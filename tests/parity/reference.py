@@ -1,5 +1,5 @@
-"""The reference side of the parity tests: tiny random Llamas, a `tokens` dataset, a PEFT adapter to start
-from, and training with transformers + peft under an explicit (head, i, j) visibility mask."""
+"""The reference side of the parity tests: tiny random models of every family, a `tokens` dataset, a PEFT
+adapter to start from, and training with transformers + peft under an explicit (head, i, j) visibility mask."""
 
 import json
 from dataclasses import dataclass, field
@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 IGNORE = -100
 
@@ -18,56 +19,112 @@ IGNORE = -100
 class Case:
     """One parity case. group_size 0: dense attention."""
 
+    family: str = "llama"
     tied: bool = False
     heads: int = 6
     kv_heads: int = 2
-    head_dim: int = 16
+    head_dim: int | None = 16
+    hidden: int = 0  # 0: 16 a head
     row_length: int = 48
-    max_positions: int = 48  # of the base model; shorter than the row: linear RoPE scaling
+    max_positions: int = 48  # of the base model
     group_size: int = 16
     packing: bool = True
     trainable: list = field(default_factory=lambda: ["embed", "norm"])
     targets: list = field(default_factory=lambda: ["q_proj", "k_proj", "v_proj", "o_proj"])
     steps: int = 20
     accumulation: int = 2
+    config: dict = field(default_factory=dict)  # further keys of the base model's config
+    rope: dict = field(default_factory=dict)  # of the base model
+    asked: dict | None = None  # method.rope_scaling of the job
+    trained_rope: dict | None = None  # what the job must train with; None: the base model's
 
-    @property
-    def rope_factor(self):
-        return max(1.0, self.row_length / self.max_positions)
+
+FUSED = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 12}
+LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+          "original_max_position_embeddings": 16}
+
+
+def longrope(original, angles=8, **more):
+    return {"rope_type": "longrope", "original_max_position_embeddings": original,
+            "short_factor": [1.0 + 0.05 * i for i in range(angles)],
+            "long_factor": [1.3 + 0.5 * i for i in range(angles)], **more}
 
 
 CASES = {
     "untied": Case(),
     "tied": Case(tied=True, heads=4, kv_heads=1, targets=["q_proj", "v_proj", "down_proj"]),
-    "rope_linear": Case(max_positions=24, heads=9, kv_heads=3, row_length=50),
     "dense_rows": Case(group_size=0, packing=False, heads=4, kv_heads=4),
     "plain_lora": Case(trainable=[], tied=True, group_size=10),
+    "llama_biases": Case(config={"attention_bias": True, "mlp_bias": True}),
+    # A window as wide as the row hides nothing.
+    "mistral": Case(family="mistral", head_dim=None, config={"sliding_window": 48}),
+    "mistral_dense": Case(family="mistral", tied=True, group_size=0, packing=False, heads=4, kv_heads=1,
+                          head_dim=24, config={"sliding_window": 48}, targets=["all-linear"]),
+    "qwen2": Case(family="qwen2", tied=True, heads=4, kv_heads=2, head_dim=None,
+                  config={"use_sliding_window": False, "sliding_window": 8, "max_window_layers": 1}),
+    "qwen2_dense": Case(family="qwen2", group_size=0, packing=False, heads=4, kv_heads=4, head_dim=None,
+                        targets=["all-linear"]),
+    "qwen3": Case(family="qwen3", heads=6, kv_heads=2, hidden=72, config={"attention_bias": True}),
+    "qwen3_dense": Case(family="qwen3", tied=True, group_size=0, packing=False, heads=4, kv_heads=1, hidden=48,
+                        targets=["all-linear"]),
+    "phi3": Case(family="phi3", heads=6, kv_heads=3, head_dim=None, targets=FUSED,
+                 config={"original_max_position_embeddings": 48}, rope={"partial_rotary_factor": 0.5}),
+    "phi3_dense": Case(family="phi3", tied=True, group_size=0, packing=False, heads=4, kv_heads=4, head_dim=None,
+                       max_positions=96, targets=["all-linear"],
+                       config={"original_max_position_embeddings": 24},
+                       rope={**longrope(24, angles=6), "partial_rotary_factor": 0.75}),
+    "rope_linear": Case(max_positions=24, heads=9, kv_heads=3, row_length=50,
+                        trained_rope={"rope_type": "linear", "factor": 50 / 24}),
+    "rope_dynamic": Case(max_positions=24, asked={"type": "dynamic", "factor": 2.0},
+                         trained_rope={"rope_type": "dynamic", "factor": 2.0}),
+    "rope_dynamic_of_file": Case(max_positions=24, group_size=0, packing=False,
+                                 rope={"rope_type": "dynamic", "factor": 3.0}),
+    "rope_yarn": Case(max_positions=16, asked={"type": "yarn"},
+                      trained_rope={"rope_type": "yarn", "factor": 3.0, "original_max_position_embeddings": 16}),
+    "rope_yarn_of_file": Case(family="qwen2", head_dim=None, group_size=0, packing=False,
+                              rope={**YARN, "mscale": 0.7, "mscale_all_dim": 0.3, "beta_fast": 4.0, "beta_slow": 0.5,
+                                    "truncate": False}),
+    "rope_yarn_attention_factor": Case(family="qwen3", rope={**YARN, "attention_factor": 1.25}),
+    "rope_llama3": Case(max_positions=128, rope=LLAMA3),
+    "rope_longrope_short": Case(max_positions=96, rope=longrope(48, attention_factor=1.5)),
+    "rope_longrope_long": Case(max_positions=96, rope=longrope(24, factor=2.5)),
 }
 
 
-def base_config(case, factor=1.0):
-    rope = {"rope_theta": 10000.0, "rope_type": "default"}
-    if factor > 1.0:
-        rope = {"rope_theta": 10000.0, "rope_type": "linear", "factor": factor}
-    return LlamaConfig(
-        vocab_size=131, hidden_size=case.heads * 16, intermediate_size=112, num_hidden_layers=3,
-        num_attention_heads=case.heads, num_key_value_heads=case.kv_heads, head_dim=case.head_dim,
+def base_config(case, rope=None):
+    """The base model's config, or the same with another `rope`."""
+    return AutoConfig.for_model(
+        case.family,
+        vocab_size=131, hidden_size=case.hidden or case.heads * 16, intermediate_size=112, num_hidden_layers=3,
+        num_attention_heads=case.heads, num_key_value_heads=case.kv_heads,
         max_position_embeddings=case.max_positions, tie_word_embeddings=case.tied, rms_norm_eps=1e-5,
-        initializer_range=0.15, rope_parameters=rope, attn_implementation="eager", pad_token_id=None,
-        bos_token_id=0, eos_token_id=0)
+        initializer_range=0.15, pad_token_id=None, bos_token_id=0, eos_token_id=0,
+        rope_parameters={"rope_theta": 10000.0, "rope_type": "default", **(case.rope if rope is None else rope)},
+        **({"head_dim": case.head_dim} if case.head_dim else {}), **case.config)
+
+
+def fix_rotation(model, case):
+    """Scalings that depend on the length of a text are trained at the row's."""
+    rotary = model.model.rotary_emb
+    if rotary.rope_type not in ("dynamic", "longrope"):
+        return
+    inverse, rotary.attention_scaling = ROPE_INIT_FUNCTIONS[rotary.rope_type](model.config, seq_len=case.row_length)
+    rotary.inv_freq = inverse
+    rotary.rope_type = "default"  # the name under which transformers leaves it alone
 
 
 def write_inputs(case, directory):
     """Writes model/, adapter/, data.jsonl and spec.json; returns the spec and the documents."""
     torch.manual_seed(1)
-    model = LlamaForCausalLM(base_config(case)).float()
+    model = AutoModelForCausalLM.from_config(base_config(case), attn_implementation="eager").float()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "norm" in name:
+            if "norm" in name or "bias" in name:
                 parameter.add_(torch.randn_like(parameter) * 0.2)
     model.save_pretrained(directory / "model")
-    adapter = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=case.targets,
-                                               task_type="CAUSAL_LM"))
+    targets = "all-linear" if case.targets == ["all-linear"] else case.targets
+    adapter = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=targets, task_type="CAUSAL_LM"))
     with torch.no_grad():  # B is not zero, so that A has gradients from the first step on
         for name, parameter in adapter.named_parameters():
             if "lora_B" in name:
@@ -104,6 +161,8 @@ def write_inputs(case, directory):
                      "gradient_accumulation_steps": case.accumulation, "seed": 0,
                      "precision": "fp32"},
         "resources": {"device": "cpu", "nodes": 1, "devices_per_node": 1}}
+    if case.asked:
+        spec["method"]["rope_scaling"] = case.asked
     (directory / "spec.json").write_text(json.dumps(spec, indent=1))
     return spec, documents
 
@@ -135,17 +194,17 @@ def rows_of(case, documents):
 
 def visibility(case, row):
     """[1, H, T, T] additive mask: the rule of the method, written out pair by pair."""
-    length = len(row["input_ids"])
-    mask = torch.full((1, case.heads, length, length), torch.finfo(torch.float32).min)
-    for head in range(case.heads):
-        shift = 0 if head < case.heads // 2 else case.group_size // 2
-        for i in range(length):
-            for j in range(i + 1):
-                same_group = not case.group_size or \
-                    (i + shift) // case.group_size == (j + shift) // case.group_size
-                if same_group and row["documents"][i] == row["documents"][j]:
-                    mask[0, head, i, j] = 0.0
-    return mask
+    hidden, documents = torch.finfo(torch.float32).min, row["documents"]
+    size, half = case.group_size, case.heads // 2
+
+    def sees(head, i, j):
+        shift = 0 if head < half else size // 2
+        same_group = not size or (i + shift) // size == (j + shift) // size
+        return j <= i and same_group and documents[i] == documents[j]
+
+    length = range(len(documents))
+    first, second = ([[0.0 if sees(head, i, j) else hidden for j in length] for i in length] for head in (0, half))
+    return torch.tensor([[first] * half + [second] * (case.heads - half)])  # the heads of a half see alike
 
 
 def logits_of(model, case, row):
@@ -155,9 +214,13 @@ def logits_of(model, case, row):
 
 def load_reference(case, directory):
     """The adapted model with exactly the case's parameters requiring gradients, by our names."""
-    config = base_config(case, case.rope_factor)
-    base = LlamaForCausalLM.from_pretrained(directory / "model", config=config, dtype=torch.float32,
-                                            attn_implementation="eager")
+    # From the file, so that a key we read otherwise than transformers does is seen.
+    config = AutoConfig.from_pretrained(directory / "model")
+    if case.trained_rope:
+        config = base_config(case, case.trained_rope)
+    base = AutoModelForCausalLM.from_pretrained(directory / "model", config=config, dtype=torch.float32,
+                                                attn_implementation="eager")
+    fix_rotation(base, case)
     model = PeftModel.from_pretrained(base, directory / "adapter", is_trainable=True)
     trained = {}
     for name, parameter in model.named_parameters():

@@ -14,6 +14,8 @@
 #include "worker/trainer/checkpoint/adapter_import.h"
 #include "worker/trainer/checkpoint/safetensors.h"
 #include "worker/trainer/failure.h"
+#include "worker/trainer/model/job_rope.h"
+#include "worker/trainer/optimizer/parameter_groups.h"
 
 namespace longlora::trainer {
 namespace {
@@ -23,30 +25,30 @@ bool IsTrainable(const common::TrainSpec& spec, const char* what) {
   return std::find(names.begin(), names.end(), what) != names.end();
 }
 
-double RopeFactor(const common::RopeScalingSpec& rope) {
-  constexpr double kByLength = 0.0;  // JobRope's word for "choose by length"
-  if (rope.type == common::RopeType::kDefault) return 1.0;
-  return rope.factor.value_or(kByLength);
-}
-
 absl::Status ReadModel(TrainingJob& job) {
   const common::TrainSpec& spec = job.spec();
   LONGLORA_ASSIGN_OR_RETURN(job.base_directory,
                             FindBaseModel(spec.base_model, job.options.model_directory));
   LONGLORA_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(job.base_directory));
+  LONGLORA_RETURN_IF_ERROR(
+      BlameInput(CheckWindowCovers(config, spec.max_sequence_length), "INVALID_SPEC"));
+  const absl::StatusOr<JobRotary> rotary =
+      JobRope(config, spec.method.rope_scaling, spec.max_sequence_length);
+  if (!rotary.ok()) return BlameInput(rotary.status(), "INVALID_SPEC");
+  if (!rotary->warning.empty()) job.warnings.push_back(rotary->warning);
   LONGLORA_ASSIGN_OR_RETURN(const SafetensorsDirectory files,
                             SafetensorsDirectory::Open(job.base_directory));
   std::map<std::string, torch::Tensor> weights;
   for (const std::string& name : files.names()) {
     LONGLORA_ASSIGN_OR_RETURN(weights[name], files.Get(name));
   }
-  const ModelOptions options = {
-      .dtype =
-          spec.training.precision == common::Precision::kBf16 ? torch::kBFloat16 : torch::kFloat32,
-      .device = job.device(),
-      .rope = JobRope(config, RopeFactor(spec.method.rope_scaling), spec.max_sequence_length),
-      .train_embedding = IsTrainable(spec, "embed"),
-      .train_norms = IsTrainable(spec, "norm")};
+  const ModelOptions options = {.dtype = spec.training.precision == common::Precision::kBf16
+                                             ? torch::kBFloat16
+                                             : torch::kFloat32,
+                                .device = job.device(),
+                                .rope = rotary->rope,
+                                .train_embedding = IsTrainable(spec, "embed"),
+                                .train_norms = IsTrainable(spec, "norm")};
   auto model = LlamaModel::Create(config, weights, options);
   if (!model.ok()) return common::Annotate(model.status(), job.base_directory);
   job.model = *std::move(model);

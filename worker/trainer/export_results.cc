@@ -1,12 +1,13 @@
 #include "worker/trainer/export_results.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/trainer_protocol/spec_rules.h"
-#include "worker/trainer/checkpoint/adapter_export.h"
+#include "worker/trainer/checkpoint/adapter_names.h"
 #include "worker/trainer/checkpoint/merged_export.h"
 #include "worker/trainer/failure.h"
 
@@ -25,20 +26,76 @@ LoraWeights Weights(const TrainingJob& job) {
   return weights;
 }
 
+// Keys of the kind beyond theta, factor and the original length.
+nlohmann::ordered_json KindParameters(const ModelConfig& config, const RotaryConfig& rope) {
+  const double stretch = static_cast<double>(config.max_position_embeddings) /
+                         static_cast<double>(config.original_max_position_embeddings);
+  nlohmann::ordered_json extra = nlohmann::ordered_json::object();
+  const auto put = [&](const char* key, const std::optional<double>& value) {
+    if (value) extra[key] = *value;
+  };
+  switch (rope.kind) {
+    case RotaryKind::kYarn:
+      extra["beta_fast"] = rope.beta_fast;
+      extra["beta_slow"] = rope.beta_slow;
+      put("mscale", rope.mscale);
+      put("mscale_all_dim", rope.mscale_all_dim);
+      put("attention_factor", rope.attention_factor);
+      if (!rope.truncate) extra["truncate"] = false;
+      break;
+    case RotaryKind::kLlama3:
+      extra["low_freq_factor"] = rope.low_freq_factor;
+      extra["high_freq_factor"] = rope.high_freq_factor;
+      break;
+    case RotaryKind::kLongRope:
+      extra["short_factor"] = rope.short_factor;
+      extra["long_factor"] = rope.long_factor;
+      // Readers without a key for it would compute it from these two.
+      if (rope.attention_factor || rope.factor != stretch) {
+        extra["attention_factor"] = AttentionFactor(rope);
+      }
+      break;
+    default:
+      break;
+  }
+  return extra;
+}
+
 // The scaling the model was trained with. It serves rows of the training length; a longer limit of
 // the base model stands.
 HuggingFaceRope TrainedRope(const TrainingJob& job) {
-  const auto& rope = job.model->options().rope;
+  const ModelConfig& config = job.model->config();
+  const RotaryConfig& rope = job.model->options().rope;
   HuggingFaceRope written;
-  written.type = rope.factor > 1.0 ? "linear" : "default";
+  written.type = std::string(RotaryKindName(rope.kind));
   written.theta = rope.theta;
   written.factor = rope.factor;
-  written.max_position_embeddings =
-      std::max(job.model->config().max_position_embeddings, job.spec().max_sequence_length);
-  if (rope.factor > 1.0) {
-    written.original_max_position_embeddings = job.model->config().original_max_position_embeddings;
+  written.partial_factor = rope.partial_factor;
+  written.max_position_embeddings = config.max_position_embeddings;
+  // longrope and dynamic compute with this number: it has to stay what it was.
+  if (rope.kind != RotaryKind::kLongRope && rope.kind != RotaryKind::kDynamic) {
+    written.max_position_embeddings =
+        std::max(config.max_position_embeddings, job.spec().max_sequence_length);
   }
+  if (rope.kind != RotaryKind::kDefault && rope.kind != RotaryKind::kDynamic) {
+    written.original_max_position_embeddings = rope.kind == RotaryKind::kLinear
+                                                   ? config.original_max_position_embeddings
+                                                   : rope.original_length;
+  }
+  written.extra = KindParameters(config, rope);
   return written;
+}
+
+// Last names of the modules that have adapters: what all-linear stood for, too.
+std::vector<std::string> TargetModules(const TrainingJob& job) {
+  std::vector<std::string> names;
+  for (const auto& module : job.lora) {
+    std::string name = LastName(module->module_name());
+    if (std::find(names.begin(), names.end(), name) == names.end()) {
+      names.push_back(std::move(name));
+    }
+  }
+  return names;
 }
 
 std::vector<std::pair<std::string, std::string>> Facts(const TrainingJob& job) {
@@ -64,19 +121,24 @@ std::vector<std::pair<std::string, std::string>> Facts(const TrainingJob& job) {
 
 }  // namespace
 
-absl::Status WriteAdapter(const TrainingJob& job, const std::string& directory) {
+AdapterExport DescribeAdapter(const TrainingJob& job) {
   const common::LoraSpec& lora = job.spec().method.lora;
   AdapterExport adapter;
   adapter.weights = Weights(job);
   adapter.rank = lora.rank;
   adapter.alpha = lora.alpha;
   adapter.dropout = lora.dropout;
-  adapter.target_modules = lora.target_modules;
+  adapter.use_rslora = lora.use_rslora;
+  adapter.target_modules = TargetModules(job);
   adapter.base_model = job.spec().base_model;
   adapter.tie_word_embeddings = job.model->config().tie_word_embeddings;
   adapter.rope = TrainedRope(job);
   adapter.facts = Facts(job);
-  return BlameInput(ExportAdapter(adapter, directory), "EXPORT_INVALID");
+  return adapter;
+}
+
+absl::Status WriteAdapter(const TrainingJob& job, const std::string& directory) {
+  return BlameInput(ExportAdapter(DescribeAdapter(job), directory), "EXPORT_INVALID");
 }
 
 absl::Status WriteMerged(const TrainingJob& job, const std::string& directory) {

@@ -6,12 +6,16 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "worker/trainer/checkpoint/adapter_export.h"
 #include "worker/trainer/training_job.h"
 
 namespace longlora::trainer {
 
 inline constexpr char kAdapterFolder[] = "adapter";
 inline constexpr char kMergedFolder[] = "merged";
+
+// What is trained as a PEFT adapter. Its tensors are the job's own where those lie on the CPU.
+AdapterExport DescribeAdapter(const TrainingJob& job);
 
 // Writes what is trained as a PEFT adapter into `directory`, replacing it.
 absl::Status WriteAdapter(const TrainingJob& job, const std::string& directory);

@@ -68,7 +68,7 @@ Json AdapterConfig(const AdapterExport& adapter) {
 Json RopeNote(const HuggingFaceRope& rope) {
   // transformers warns of the original length beside a linear scaling: here it stands apart.
   HuggingFaceRope loaded = rope;
-  loaded.original_max_position_embeddings = 0;
+  if (rope.type == "linear") loaded.original_max_position_embeddings = 0;
   Json note = {{"rope_parameters", RopeParameters(loaded)},
                {"rope_scaling", RopeScaling(loaded)},
                {"max_position_embeddings", rope.max_position_embeddings}};

@@ -1,5 +1,5 @@
-// RoPE scaling as Hugging Face config.json has it (model/ computes with its own HuggingFaceRope):
-// in transformers 5 under "rope_parameters", in transformers 4 under "rope_scaling" and
+// RoPE scaling as Hugging Face config.json has it (model/ computes with its own RotaryConfig): in
+// transformers 5 under "rope_parameters", in transformers 4 under "rope_scaling" and
 // "rope_theta". Pure functions; the exports call them.
 #ifndef LONGLORA_WORKER_TRAINER_CHECKPOINT_ROPE_CONFIG_H_
 #define LONGLORA_WORKER_TRAINER_CHECKPOINT_ROPE_CONFIG_H_
@@ -14,6 +14,7 @@ struct HuggingFaceRope {
   std::string type = "default";  // "default", "linear", ... as transformers names them
   double theta = 10000.0;
   double factor = 1.0;                           // not written for "default"
+  double partial_factor = 1.0;                   // partial_rotary_factor; 1: not written
   int64_t max_position_embeddings = 0;           // tokens the model now serves
   int64_t original_max_position_embeddings = 0;  // before scaling; 0: not written
   // Further keys of the type ("low_freq_factor"), copied as they are.
@@ -23,8 +24,9 @@ struct HuggingFaceRope {
 // {"rope_type", "rope_theta", "factor", ...}: transformers 5.
 nlohmann::ordered_json RopeParameters(const HuggingFaceRope& rope);
 
-// {"type", "factor", ...}: transformers 4; null for "default". Just these two keys for "linear":
-// before 4.43 more than two were refused.
+// {"type", "factor", ...}: transformers 4; null for "default". No other key than it allowed: these
+// two for "linear" and "dynamic", and for "longrope" type and lists (Phi-3 refuses a fourth key, so
+// one is only there when the numbers need it).
 nlohmann::ordered_json RopeScaling(const HuggingFaceRope& rope);
 
 // Puts `rope` into a config.json in both spellings, replacing what is there; other keys keep their

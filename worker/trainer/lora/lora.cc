@@ -42,8 +42,9 @@ absl::StatusOr<std::vector<std::shared_ptr<LoraModule>>> InjectLora(LlamaModel& 
                                                                     const LoraOptions& options) {
   std::set<std::string> known;
   for (const Linear* linear : model.linears()) known.insert(LastName(linear->name));
+  const bool all = options.target_modules == std::vector<std::string>{kAllLinear};
   for (const std::string& target : options.target_modules) {
-    if (known.count(target) == 0) {
+    if (!all && known.count(target) == 0) {
       return absl::InvalidArgumentError(absl::StrCat(
           "method.lora.target_modules: \"", target,
           "\" names no linear layer of this model; it has ", absl::StrJoin(known, ", ")));
@@ -56,7 +57,7 @@ absl::StatusOr<std::vector<std::shared_ptr<LoraModule>>> InjectLora(LlamaModel& 
   const torch::TensorOptions on_device = torch::TensorOptions(model.options().device).dtype(master);
   std::vector<std::shared_ptr<LoraModule>> modules;
   for (Linear* linear : model.linears()) {
-    if (targets.count(LastName(linear->name)) == 0) continue;
+    if (!all && targets.count(LastName(linear->name)) == 0) continue;
     const int64_t out = linear->weight.size(0), in = linear->weight.size(1);
     const double bound = 1.0 / std::sqrt(static_cast<double>(in));
     // Drawn in fp32 on the CPU, so that every device and precision starts from the same values.

@@ -17,6 +17,9 @@
 
 namespace longlora::trainer {
 
+// Alone in target_modules: every linear map of the layers, as peft's word; not the output head.
+inline constexpr char kAllLinear[] = "all-linear";
+
 struct LoraOptions {
   int64_t rank = 8;
   double alpha = 16.0;

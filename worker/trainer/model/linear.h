@@ -17,7 +17,8 @@ class LinearAdapter {
  public:
   virtual ~LinearAdapter() = default;
 
-  // `y` [..., out] = x W^T is the frozen map's result; returns y + the term. May write into `y`.
+  // `y` [..., out] = x W^T + b is the frozen map's result; returns y + the term. May write into
+  // `y`.
   virtual torch::Tensor AddTo(const torch::Tensor& y, const torch::Tensor& x) const = 0;
 
   // The trained tensors, always in the same order.
@@ -27,6 +28,7 @@ class LinearAdapter {
 struct Linear {
   std::string name;      // module name in the Hugging Face file: "model.layers.0.self_attn.q_proj"
   torch::Tensor weight;  // [out, in], frozen, compute dtype
+  torch::Tensor bias;    // [out], the same; undefined: none
   std::shared_ptr<LinearAdapter> adapter;  // null: none
 
   // x [..., in] -> [..., out].

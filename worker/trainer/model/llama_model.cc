@@ -18,17 +18,40 @@ using torch::Tensor;
 
 struct LlamaModel::Layer {
   Parameter input_norm;
-  Linear q, k, v, o;
+  std::vector<Linear> qkv;  // q, k, v; or one that gives all three
+  Linear o;
+  std::vector<Parameter> head_norms;  // of q and k; or none
   Parameter post_attention_norm;
-  Linear gate, up, down;
+  std::vector<Linear> gate_up;  // gate, up; or one that gives both
+  Linear down;
 
-  std::vector<Linear*> linears() { return {&q, &k, &v, &o, &gate, &up, &down}; }
+  std::vector<Linear*> linears() {
+    std::vector<Linear*> all;
+    for (Linear& linear : qkv) all.push_back(&linear);
+    all.push_back(&o);
+    for (Linear& linear : gate_up) all.push_back(&linear);
+    all.push_back(&down);
+    return all;
+  }
+
+  // In the order of ParameterShapes().
+  std::vector<Parameter> parameters() {
+    std::vector<Parameter> all = {input_norm};
+    for (const Linear* linear : linears()) {
+      all.push_back({linear->name + ".weight", linear->weight});
+      if (linear->bias.defined()) all.push_back({linear->name + ".bias", linear->bias});
+      if (linear != &o) continue;
+      all.insert(all.end(), head_norms.begin(), head_norms.end());
+      all.push_back(post_attention_norm);
+    }
+    return all;
+  }
 
   // Leaves that train.
   std::vector<Tensor> trained() {
     std::vector<Tensor> tensors;
-    for (const Parameter* norm : {&input_norm, &post_attention_norm}) {
-      if (norm->value.requires_grad()) tensors.push_back(norm->value);
+    for (const Parameter& parameter : parameters()) {
+      if (parameter.value.requires_grad()) tensors.push_back(parameter.value);
     }
     for (const Linear* linear : linears()) {
       if (linear->adapter == nullptr) continue;
@@ -43,20 +66,45 @@ struct LlamaModel::Layer {
     const Tensor attended =
         Attention(config, RmsNorm(x, input_norm.value, config.rms_norm_eps), rotary, segments);
     const Tensor h = x + attended;
-    const Tensor n = RmsNorm(h, post_attention_norm.value, config.rms_norm_eps);
-    return h + down.Forward(SwiGlu(gate.Forward(n), up.Forward(n)));
+    return h + Mlp(RmsNorm(h, post_attention_norm.value, config.rms_norm_eps));
   }
 
   Tensor Attention(const ModelConfig& config, const Tensor& x, const RotaryTables& rotary,
                    const std::vector<RowSegments>& segments) const {
     const int64_t rows = x.size(0), tokens = x.size(1);
-    const auto heads = [&](const Tensor& t) { return t.view({rows, tokens, -1, config.head_dim}); };
-    const Tensor q_heads = ApplyRotary(heads(q.Forward(x)), rotary);
-    const Tensor k_heads = ApplyRotary(heads(k.Forward(x)), rotary);
-    const Tensor v_heads = heads(v.Forward(x));
+    const std::vector<Tensor> projected = Project(config, x);
+    const auto heads = [&](size_t i) {
+      return projected[i].view({rows, tokens, -1, config.head_dim});
+    };
+    // Of queries (0) or keys (1).
+    const auto turned = [&](size_t i) {
+      const Tensor plain = heads(i);
+      return ApplyRotary(
+          head_norms.empty() ? plain : RmsNorm(plain, head_norms[i].value, config.rms_norm_eps),
+          rotary);
+    };
+    const Tensor q_heads = turned(0), k_heads = turned(1), v_heads = heads(2);
     const Tensor out = SegmentAttention(q_heads.transpose(1, 2), k_heads.transpose(1, 2),
                                         v_heads.transpose(1, 2), segments);
     return o.Forward(out.transpose(1, 2).reshape({rows, tokens, -1}));
+  }
+
+  // Queries, keys and values: [B, T, heads x D] each, contiguous.
+  std::vector<Tensor> Project(const ModelConfig& config, const Tensor& x) const {
+    if (qkv.size() == 3) return {qkv[0].Forward(x), qkv[1].Forward(x), qkv[2].Forward(x)};
+    const int64_t q = config.num_heads * config.head_dim;
+    const int64_t kv = config.num_kv_heads * config.head_dim;
+    std::vector<Tensor> parts = qkv[0].Forward(x).split_with_sizes({q, kv, kv}, -1);
+    for (Tensor& part : parts) part = part.contiguous();
+    return parts;
+  }
+
+  Tensor Mlp(const Tensor& x) const {
+    if (gate_up.size() == 2) {
+      return down.Forward(SwiGlu(gate_up[0].Forward(x), gate_up[1].Forward(x)));
+    }
+    const std::vector<Tensor> halves = gate_up[0].Forward(x).chunk(2, -1);
+    return down.Forward(SwiGlu(halves[0], halves[1]));
   }
 };
 
@@ -122,25 +170,34 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(
     copy.copy_(weights.at(name));
     return copy.requires_grad_(trained);
   };
-  const auto linear = [&](std::string name) {
-    Tensor weight = take(name + ".weight");
-    return Linear{std::move(name), std::move(weight), nullptr};
-  };
-  const auto norm = [&](std::string name) {
-    Tensor value = take(name);
-    return Parameter{std::move(name), std::move(value)};
-  };
+  const auto parameter = [&](const std::string& name) { return Parameter{name, take(name)}; };
   const torch::NoGradGuard no_grad;
   auto model = std::unique_ptr<LlamaModel>(new LlamaModel(config, options));
   model->embedding_ = take("model.embed_tokens.weight");
+  const std::vector<LinearShape> shapes = LayerLinears(config);
+  const size_t num_qkv = config.fused ? 1 : 3;
   for (int64_t i = 0; i < config.num_layers; ++i) {
     const std::string prefix = absl::StrCat("model.layers.", i, ".");
-    model->layers_.push_back(std::make_shared<Layer>(
-        Layer{norm(prefix + "input_layernorm.weight"), linear(prefix + "self_attn.q_proj"),
-              linear(prefix + "self_attn.k_proj"), linear(prefix + "self_attn.v_proj"),
-              linear(prefix + "self_attn.o_proj"), norm(prefix + "post_attention_layernorm.weight"),
-              linear(prefix + "mlp.gate_proj"), linear(prefix + "mlp.up_proj"),
-              linear(prefix + "mlp.down_proj")}));
+    std::vector<Linear> linears;
+    for (const LinearShape& shape : shapes) {
+      const std::string name = prefix + shape.name;
+      linears.push_back(
+          {name, take(name + ".weight"), shape.bias ? take(name + ".bias") : Tensor(), nullptr});
+    }
+    std::vector<Parameter> head_norms;
+    if (config.head_norms) {
+      head_norms = {parameter(prefix + "self_attn.q_norm.weight"),
+                    parameter(prefix + "self_attn.k_norm.weight")};
+    }
+    const auto o = linears.begin() + static_cast<ptrdiff_t>(num_qkv);
+    model->layers_.push_back(
+        std::make_shared<Layer>(Layer{parameter(prefix + "input_layernorm.weight"),
+                                      {linears.begin(), o},
+                                      *o,
+                                      std::move(head_norms),
+                                      parameter(prefix + "post_attention_layernorm.weight"),
+                                      {o + 1, linears.end() - 1},
+                                      linears.back()}));
   }
   model->norm_ = take("model.norm.weight");
   if (!config.tie_word_embeddings) model->lm_head_ = take("lm_head.weight");
@@ -148,7 +205,8 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(
 }
 
 Tensor LlamaModel::Forward(const ModelInput& input, bool checkpoint_activations) const {
-  const RotaryTables rotary = MakeRotaryTables(input.position_ids, inverse_frequencies_);
+  const RotaryTables rotary =
+      MakeRotaryTables(input.position_ids, inverse_frequencies_, AttentionFactor(options_.rope));
   Tensor x = torch::embedding(embedding_, input.input_ids, config_.pad_token_id).to(options_.dtype);
   for (const std::shared_ptr<Layer>& layer : layers_) {
     // By value: the closure outlives this call when it runs again in backward.
@@ -169,11 +227,7 @@ const Tensor& LlamaModel::lm_head() const {
 std::vector<Parameter> LlamaModel::parameters() const {
   std::vector<Parameter> all = {{"model.embed_tokens.weight", embedding_}};
   for (const std::shared_ptr<Layer>& layer : layers_) {
-    all.push_back(layer->input_norm);
-    for (const Linear* linear : layer->linears()) {
-      if (linear == &layer->gate) all.push_back(layer->post_attention_norm);
-      all.push_back({linear->name + ".weight", linear->weight});
-    }
+    for (Parameter& parameter : layer->parameters()) all.push_back(std::move(parameter));
   }
   all.push_back({"model.norm.weight", norm_});
   if (!config_.tie_word_embeddings) all.push_back({"lm_head.weight", lm_head_});

@@ -1,8 +1,8 @@
-// A Llama decoder for fine-tuning: frozen weights in the compute dtype, trained ones (embedding,
-// norms, adapters) as fp32 masters that are cast where they are used. Built from tensors named as
-// in Hugging Face files; the output head is applied by loss/, in chunks. Not thread-safe; one per
-// trainer process. Shapes: B rows, T tokens a row, E hidden size, H query heads, K key/value heads,
-// D head size.
+// A decoder of Llama's kind (the families of model_family.h) for fine-tuning: frozen weights in the
+// compute dtype, trained ones (embedding, norms, adapters) as fp32 masters that are cast where they
+// are used. Built from tensors named as in Hugging Face files; the output head is applied by loss/,
+// in chunks. Not thread-safe; one per trainer process. Shapes: B rows, T tokens a row, E hidden
+// size, H query heads, K key/value heads, D head size.
 #ifndef LONGLORA_WORKER_TRAINER_MODEL_LLAMA_MODEL_H_
 #define LONGLORA_WORKER_TRAINER_MODEL_LLAMA_MODEL_H_
 
@@ -72,8 +72,7 @@ class LlamaModel {
   // Those of parameters() that train, without adapters: see lora/ for all trained tensors of a job.
   std::vector<Parameter> trained_parameters() const;
 
-  // Every linear map inside the layers, in order: q, k, v, o, gate, up, down of layer 0, then
-  // layer 1...
+  // Every linear map inside the layers, in order: LayerLinears() of layer 0, then layer 1...
   std::vector<Linear*> linears();
   std::vector<const Linear*> linears() const;
 
@@ -88,7 +87,7 @@ class LlamaModel {
   std::vector<std::shared_ptr<Layer>> layers_;
   torch::Tensor norm_;
   torch::Tensor lm_head_;              // undefined when tied
-  torch::Tensor inverse_frequencies_;  // [D / 2] fp32
+  torch::Tensor inverse_frequencies_;  // [RotaryDim / 2] fp32
 };
 
 }  // namespace longlora::trainer

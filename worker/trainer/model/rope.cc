@@ -2,6 +2,10 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
 #include "worker/trainer/kernels/rotary.h"
 #include "worker/trainer/model/layer_rows.h"
 
@@ -48,21 +52,80 @@ class RotaryFunction : public torch::autograd::Function<RotaryFunction> {
   }
 };
 
+// Yarn (Peng et al. 2023, section 3.2): angles that turn often within the original length keep
+// their speed, those that turn rarely are interpolated, those between are mixed.
+Tensor Yarn(const Tensor& wide, int64_t dim, const RotaryConfig& rope) {
+  constexpr double kPi = 3.141592653589793;
+  const auto original = static_cast<double>(rope.original_length);
+  // The index at which an angle turns `rotations` times.
+  const auto index = [&](double rotations) {
+    return static_cast<double>(dim) * std::log(original / (rotations * 2.0 * kPi)) /
+           (2.0 * std::log(rope.theta));
+  };
+  double low = index(rope.beta_fast), high = index(rope.beta_slow);
+  if (rope.truncate) {
+    low = std::floor(low);
+    high = std::ceil(high);
+  }
+  low = std::max(low, 0.0);
+  high = std::min(high, static_cast<double>(dim - 1));
+  if (low == high) high += 0.001;
+  const Tensor ramp =
+      torch::clamp((torch::arange(dim / 2, torch::kFloat32) - low) / (high - low), 0.0, 1.0);
+  const Tensor keep = 1.0 - ramp;
+  return 1.0 / (rope.factor * wide) * (1.0 - keep) + 1.0 / wide * keep;
+}
+
+// Llama 3.1: the same idea by wavelength.
+Tensor Llama3(const Tensor& plain, const RotaryConfig& rope) {
+  constexpr double kPi = 3.141592653589793;
+  const auto original = static_cast<double>(rope.original_length);
+  const double low_wavelength = original / rope.low_freq_factor;
+  const double high_wavelength = original / rope.high_freq_factor;
+  const Tensor wavelength = 2.0 * kPi / plain;
+  const Tensor slow = torch::where(wavelength > low_wavelength, plain / rope.factor, plain);
+  const Tensor smooth = (original / wavelength - rope.low_freq_factor) /
+                        (rope.high_freq_factor - rope.low_freq_factor);
+  const Tensor mixed = (1.0 - smooth) * slow / rope.factor + smooth * slow;
+  const Tensor between = (wavelength >= high_wavelength).logical_and(wavelength <= low_wavelength);
+  return torch::where(between, mixed, slow);
+}
+
 }  // namespace
 
 Tensor InverseFrequencies(int64_t head_dim, const RotaryConfig& rope) {
-  const Tensor exponents =
-      torch::arange(0, head_dim, 2, torch::kFloat32) / static_cast<double>(head_dim);
-  return 1.0 / torch::pow(rope.theta, exponents) / rope.factor;
+  const int64_t dim = RotaryDim(head_dim, rope);
+  const Tensor wide =  // theta^(2i / dim)
+      torch::pow(rope.theta, torch::arange(0, dim, 2, torch::kFloat32) / static_cast<double>(dim));
+  switch (rope.kind) {
+    case RotaryKind::kDefault:
+    case RotaryKind::kDynamic:
+      return 1.0 / wide;
+    case RotaryKind::kLinear:
+      return 1.0 / wide / rope.factor;
+    case RotaryKind::kYarn:
+      return Yarn(wide, dim, rope);
+    case RotaryKind::kLlama3:
+      return Llama3(1.0 / wide, rope);
+    case RotaryKind::kLongRope:
+      return 1.0 / (torch::tensor(rope.short_factor, torch::kFloat32) * wide);
+  }
+  return 1.0 / wide;
 }
 
-RotaryTables MakeRotaryTables(const Tensor& position_ids, const Tensor& inverse_frequencies) {
+RotaryTables MakeRotaryTables(const Tensor& position_ids, const Tensor& inverse_frequencies,
+                              double attention_factor) {
   const Tensor angles = position_ids.unsqueeze(-1).to(torch::kFloat32) * inverse_frequencies;
-  return {angles.cos(), angles.sin()};
+  if (attention_factor == 1.0) return {angles.cos(), angles.sin()};
+  return {angles.cos() * attention_factor, angles.sin() * attention_factor};
 }
 
 Tensor ApplyRotary(const Tensor& x, const RotaryTables& tables) {
-  return RotaryFunction::apply(x, tables.cos, tables.sin);
+  const int64_t turned = 2 * tables.cos.size(-1);
+  if (turned == x.size(-1)) return RotaryFunction::apply(x, tables.cos, tables.sin);
+  const std::vector<Tensor> parts = x.split_with_sizes({turned, x.size(-1) - turned}, -1);
+  return torch::cat(
+      {RotaryFunction::apply(parts[0].contiguous(), tables.cos, tables.sin), parts[1]}, -1);
 }
 
 }  // namespace longlora::trainer

@@ -3,24 +3,29 @@
 #ifndef LONGLORA_WORKER_TRAINER_MODEL_ROPE_H_
 #define LONGLORA_WORKER_TRAINER_MODEL_ROPE_H_
 
-#include "worker/trainer/model/model_config.h"
+#include "worker/trainer/model/rotary_config.h"
 #include "worker/trainer/torch.h"
 
 namespace longlora::trainer {
 
-// [head_dim / 2] fp32: theta^(-2i / head_dim) / factor, computed as transformers does.
+// [RotaryDim / 2] fp32: theta^(-2i / RotaryDim), scaled as the kind says; computed as transformers
+// does. Kinds that depend on the length of the text must be fixed at one before (JobRope): dynamic
+// is plain here, longrope uses short_factor.
 torch::Tensor InverseFrequencies(int64_t head_dim, const RotaryConfig& rope);
 
 // What one forward pass rotates by; the same for every layer.
 struct RotaryTables {
-  torch::Tensor cos;  // [B, T, head_dim / 2] fp32
+  torch::Tensor cos;  // [B, T, RotaryDim / 2] fp32
   torch::Tensor sin;
 };
 
+// `attention_factor`: see AttentionFactor().
 RotaryTables MakeRotaryTables(const torch::Tensor& position_ids,
-                              const torch::Tensor& inverse_frequencies);
+                              const torch::Tensor& inverse_frequencies,
+                              double attention_factor = 1.0);
 
-// x: [B, T, H, D] -> the same shape and dtype. Differentiable in x.
+// x: [B, T, H, D] -> the same shape and dtype. Where the tables are narrower than a head, its end
+// passes unchanged. Differentiable in x.
 torch::Tensor ApplyRotary(const torch::Tensor& x, const RotaryTables& tables);
 
 }  // namespace longlora::trainer

@@ -82,9 +82,31 @@ TEST(LayersBf16Test, NormAndRotationAreRoundedOnce) {
 
 TEST(RopeTest, LinearScalingShrinksEveryAngleByTheFactor) {
   const Tensor plain = InverseFrequencies(8, {.theta = 10000.0, .factor = 1.0});
-  const Tensor scaled = InverseFrequencies(8, {.theta = 10000.0, .factor = 4.0});
+  const Tensor scaled =
+      InverseFrequencies(8, {.kind = RotaryKind::kLinear, .theta = 10000.0, .factor = 4.0});
   EXPECT_TRUE(torch::allclose(scaled * 4.0, plain));
   EXPECT_NEAR(plain[1].item<double>(), 0.1, 1e-6);  // 10000^(-2/8)
+}
+
+TEST(RopeTest, APartOfAHeadMayPassUnturned) {
+  torch::manual_seed(6);
+  const Tensor x = torch::randn({1, 5, 2, 8}).requires_grad_();
+  const RotaryTables tables = MakeRotaryTables(torch::arange(5).unsqueeze(0),
+                                               InverseFrequencies(8, {.partial_factor = 0.5}));
+  const Tensor y = ApplyRotary(x, tables);
+  EXPECT_TRUE(torch::equal(y.slice(3, 4), x.slice(3, 4)));
+  EXPECT_TRUE(torch::equal(y.slice(3, 0, 4), ApplyRotary(x.slice(3, 0, 4).contiguous(), tables)));
+  // A rotation keeps lengths, so the gradient of the square is that of the square of x.
+  const Tensor grad = torch::autograd::grad({y.square().sum()}, {x})[0];
+  EXPECT_TRUE(torch::allclose(grad, 2 * x, 1e-5, 1e-6));
+}
+
+TEST(RopeTest, TheAttentionFactorScalesBothTables) {
+  const Tensor positions = torch::arange(5).unsqueeze(0), inverse = InverseFrequencies(8, {});
+  const RotaryTables plain = MakeRotaryTables(positions, inverse);
+  const RotaryTables scaled = MakeRotaryTables(positions, inverse, 1.5);
+  EXPECT_TRUE(torch::allclose(scaled.cos, 1.5 * plain.cos));
+  EXPECT_TRUE(torch::allclose(scaled.sin, 1.5 * plain.sin));
 }
 
 TEST(CheckpointedTest, GradientsEqualAPlainRunAndTheBlockRunsTwice) {

@@ -61,7 +61,7 @@ TEST(ModelConfigTest, HeadSizeMayDifferFromHiddenSizeOverHeads) {
 }
 
 TEST(ModelConfigTest, ReadsRopeAsTransformersFourAndFiveWriteIt) {
-  const RotaryConfig expected{.theta = 500.0, .factor = 4.0};
+  const RotaryConfig expected{.kind = RotaryKind::kLinear, .theta = 500.0, .factor = 4.0};
   Json four = Valid();
   four["rope_theta"] = 500.0;
   four["rope_scaling"] = {{"type", "linear"}, {"factor", 4.0}};
@@ -76,6 +76,95 @@ TEST(ModelConfigTest, ReadsRopeAsTransformersFourAndFiveWriteIt) {
   // A merged model has both, and only the new spelling has room for the original length.
   five["rope_scaling"] = {{"type", "linear"}, {"factor", 4.0}};
   EXPECT_EQ(ParseModelConfig(five.dump())->original_max_position_embeddings, 2048);
+}
+
+// What transformers 5 makes of a config.json that leaves out whatever it may.
+Json Minimal(const char* model_type) {
+  Json json = Valid();
+  for (const char* key : {"num_key_value_heads", "rms_norm_eps", "tie_word_embeddings",
+                          "hidden_act", "attention_bias", "mlp_bias", "rope_theta"}) {
+    json.erase(key);
+  }
+  json["num_attention_heads"] = 32;
+  json["hidden_size"] = 2048;
+  json["model_type"] = model_type;
+  return json;
+}
+
+struct Defaults {
+  const char* model_type;
+  int64_t kv_heads, head_dim;
+  double eps;
+  int64_t pad, window, original;
+  bool qkv_bias;
+};
+
+void PrintTo(const Defaults& defaults, std::ostream* out) { *out << defaults.model_type; }
+
+class FamilyTest : public ::testing::TestWithParam<Defaults> {};
+
+TEST_P(FamilyTest, AbsentKeysTakeTheFamilysDefaults) {
+  const auto config = ParseModelConfig(Minimal(GetParam().model_type).dump());
+  ASSERT_OK(config);
+  EXPECT_EQ(config->num_kv_heads, GetParam().kv_heads);
+  EXPECT_EQ(config->head_dim, GetParam().head_dim);
+  EXPECT_EQ(config->rms_norm_eps, GetParam().eps);
+  EXPECT_EQ(config->pad_token_id, GetParam().pad);
+  EXPECT_EQ(config->sliding_window, GetParam().window);
+  EXPECT_EQ(config->original_max_position_embeddings, GetParam().original);
+  EXPECT_EQ(config->qkv_bias, GetParam().qkv_bias);
+  EXPECT_FALSE(config->o_bias || config->mlp_bias || config->tie_word_embeddings);
+  EXPECT_EQ(config->rope, RotaryConfig());
+}
+
+INSTANTIATE_TEST_SUITE_P(Families, FamilyTest,
+                         ::testing::Values(Defaults{"llama", 32, 64, 1e-6, -1, 0, 8192, false},
+                                           Defaults{"mistral", 8, 64, 1e-6, -1, 4096, 8192, false},
+                                           Defaults{"qwen2", 32, 64, 1e-6, -1, 0, 8192, true},
+                                           Defaults{"qwen3", 32, 128, 1e-6, -1, 0, 8192, false},
+                                           Defaults{"phi3", 32, 64, 1e-5, 32000, 0, 4096, false}),
+                         [](const auto& info) { return std::string(info.param.model_type); });
+
+TEST(FamilyTest, BiasKeysAreReadOnlyWhereTheFamilyHasThem) {
+  for (const char* model_type : {"llama", "mistral", "qwen2", "qwen3", "phi3"}) {
+    Json json = Minimal(model_type);
+    json["attention_bias"] = json["mlp_bias"] = true;
+    const auto config = ParseModelConfig(json.dump());
+    ASSERT_OK(config);
+    const std::string name = model_type;
+    EXPECT_EQ(config->o_bias, name == "llama" || name == "qwen3") << name;
+    EXPECT_EQ(config->mlp_bias, name == "llama") << name;
+  }
+}
+
+TEST(WindowTest, NullIsNoWindowAndAWindowMustCoverTheRow) {
+  Json json = Minimal("mistral");
+  EXPECT_OK(CheckWindowCovers(*ParseModelConfig(json.dump()), 4096));
+  EXPECT_THAT(CheckWindowCovers(*ParseModelConfig(json.dump()), 4097),
+              StatusIs(absl::StatusCode::kInvalidArgument, "sliding_window 4096"));
+  json["sliding_window"] = nullptr;
+  EXPECT_OK(CheckWindowCovers(*ParseModelConfig(json.dump()), 1 << 20));
+}
+
+TEST(WindowTest, Qwen2UsesItsWindowOnlyInTheLayersThatHaveOne) {
+  Json json = Minimal("qwen2");  // 30 layers
+  const auto window = [&] { return ParseModelConfig(json.dump())->sliding_window; };
+  json["sliding_window"] = 512;
+  EXPECT_EQ(window(), 0);  // use_sliding_window is false
+  json["use_sliding_window"] = true;
+  EXPECT_EQ(window(), 512);  // layers 28 and 29
+  json["max_window_layers"] = 30;
+  EXPECT_EQ(window(), 0);
+  json["layer_types"] = std::vector<std::string>(30, "full_attention");
+  EXPECT_EQ(window(), 0);
+  json["layer_types"][3] = "sliding_attention";
+  EXPECT_EQ(window(), 512);
+  json["use_sliding_window"] = false;
+  EXPECT_THAT(ParseModelConfig(json.dump()).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, "names sliding_attention"));
+  json["layer_types"][3] = "chunked_attention";
+  EXPECT_THAT(ParseModelConfig(json.dump()).status(),
+              StatusIs(absl::StatusCode::kInvalidArgument, "chunked_attention"));
 }
 
 struct Refusal {
@@ -106,7 +195,8 @@ const Json kAbsent(Json::value_t::discarded);
 INSTANTIATE_TEST_SUITE_P(
     Keys, RefusalTest,
     ::testing::Values(
-        Refusal{"OtherModel", "model_type", "mistral", "\"mistral\" is not supported"},
+        Refusal{"OtherModel", "model_type", "gemma2",
+                "\"gemma2\" is not supported; these are: llama, mistral, qwen2, qwen3, phi3"},
         Refusal{"NoModelType", "model_type", kAbsent, "missing"},
         Refusal{"NumberAsModelType", "model_type", 7, "not supported"},
         Refusal{"MissingSize", "hidden_size", kAbsent, "missing"},
@@ -123,18 +213,30 @@ INSTANTIATE_TEST_SUITE_P(
         Refusal{"ZeroEpsilon", "rms_norm_eps", 0, "between"},
         Refusal{"TextEpsilon", "rms_norm_eps", "small", "expected a number"},
         Refusal{"TextTie", "tie_word_embeddings", "yes", "expected true or false"},
-        Refusal{"AttentionBias", "attention_bias", true, "not supported"},
-        Refusal{"MlpBias", "mlp_bias", true, "not supported"},
+        Refusal{"TextBias", "attention_bias", "no", "expected true or false"},
         Refusal{"OtherActivation", "hidden_act", "gelu", "silu"},
         Refusal{"AttentionDropout", "attention_dropout", 0.1, "only 0"},
         Refusal{"Quantized", "quantization_config", Json::object(), "not supported"},
         Refusal{"PadBeyondVocabulary", "pad_token_id", 49152, "between"},
-        Refusal{"OtherRope", "rope_scaling", {{"rope_type", "llama3"}, {"factor", 8.0}}, "llama3"},
+        Refusal{"OtherRope", "rope_scaling", {{"rope_type", "ntk"}}, "rope type \"ntk\""},
+        Refusal{"Llama3Incomplete",
+                "rope_scaling",
+                {{"rope_type", "llama3"}, {"factor", 8.0}},
+                "low_freq_factor: is missing"},
+        Refusal{"LongRopeShortList",
+                "rope_scaling",
+                {{"type", "longrope"}, {"short_factor", {1.0}}, {"long_factor", {1.0}}},
+                "short_factor: expected a list of 32 numbers"},
+        Refusal{"YarnTurnedAround",
+                "rope_scaling",
+                {{"type", "yarn"}, {"factor", 2.0}, {"beta_fast", 1.0}, {"beta_slow", 2.0}},
+                "beta_fast"},
         Refusal{"RopeNotAnObject", "rope_scaling", "linear", "expected an object"},
         Refusal{"LinearWithoutFactor", "rope_scaling", {{"type", "linear"}}, "factor: is missing"},
         Refusal{
             "ShrinkingFactor", "rope_scaling", {{"type", "linear"}, {"factor", 0.5}}, "between"},
-        Refusal{"PartialRotary", "rope_parameters", {{"partial_rotary_factor", 0.5}}, "partial"},
+        Refusal{"PartialRotary", "rope_parameters", {{"partial_rotary_factor", 0.5}}, "only 1"},
+        Refusal{"PartialRotaryAtTheTop", "partial_rotary_factor", 0.5, "only 1"},
         Refusal{"NegativeTheta", "rope_theta", -1.0, "between"}),
     [](const auto& info) { return info.param.name; });
 
@@ -151,16 +253,6 @@ TEST(ModelConfigTest, MissingFileIsNotFoundWithItsPath) {
               StatusIs(absl::StatusCode::kNotFound, "/nonexistent/config.json"));
 }
 
-TEST(JobRopeTest, DefaultFactorStretchesToTheRowAndNeverShrinks) {
-  ModelConfig config;
-  config.max_position_embeddings = config.original_max_position_embeddings = 4096;
-  EXPECT_EQ(JobRope(config, 0, 16384).factor, 4.0);
-  EXPECT_EQ(JobRope(config, 0, 2048).factor, 1.0);
-  EXPECT_EQ(JobRope(config, 3.0, 16384).factor, 3.0);
-  config.rope.factor = 8.0;  // already stretched further
-  EXPECT_EQ(JobRope(config, 0, 16384).factor, 8.0);
-}
-
 TEST(ParameterShapesTest, ListsTheHeadOnlyWhenItIsNotTied) {
   ModelConfig config = *ParseModelConfig(Valid().dump());
   config.num_layers = 2;
@@ -170,6 +262,27 @@ TEST(ParameterShapesTest, ListsTheHeadOnlyWhenItIsNotTied) {
   EXPECT_EQ(shapes.back().first, "lm_head.weight");
   EXPECT_EQ(shapes[3].first, "model.layers.0.self_attn.k_proj.weight");
   EXPECT_EQ(shapes[3].second, (std::vector<int64_t>{192, 576}));
+}
+
+TEST(ParameterShapesTest, BiasesHeadNormsAndFusedLinearsStandWhereTheFilesHaveThem) {
+  std::vector<std::string> names;
+  const auto list = [&](ModelConfig config) {
+    config.num_layers = 1;
+    names.clear();
+    for (const auto& [name, shape] : ParameterShapes(config)) names.push_back(name);
+  };
+  list(*ParseModelConfig(Minimal("qwen3").dump()));
+  EXPECT_THAT(names, ::testing::IsSupersetOf({"model.layers.0.self_attn.q_norm.weight",
+                                              "model.layers.0.self_attn.k_norm.weight"}));
+  EXPECT_EQ(names.size(), 1u + 11 + 2);
+  list(*ParseModelConfig(Minimal("qwen2").dump()));
+  EXPECT_THAT(names, ::testing::IsSupersetOf({"model.layers.0.self_attn.q_proj.bias",
+                                              "model.layers.0.self_attn.v_proj.bias"}));
+  EXPECT_EQ(names.size(), 1u + 12 + 2);
+  list(*ParseModelConfig(Minimal("phi3").dump()));
+  EXPECT_THAT(names, ::testing::IsSupersetOf({"model.layers.0.self_attn.qkv_proj.weight",
+                                              "model.layers.0.mlp.gate_up_proj.weight"}));
+  EXPECT_EQ(names.size(), 1u + 6 + 2);
 }
 
 }  // namespace

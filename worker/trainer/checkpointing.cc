@@ -12,7 +12,7 @@
 #include "common/io/sha256.h"
 #include "common/status/status_macros.h"
 #include "common/trainer_protocol/spec_codec.h"
-#include "worker/trainer/checkpoint/checkpoint_store.h"
+#include "worker/trainer/checkpoint/adapter_names.h"
 #include "worker/trainer/export_results.h"
 #include "worker/trainer/failure.h"
 #include "worker/trainer/train_step.h"
@@ -64,16 +64,29 @@ void SetRandomState(const torch::Tensor& state) {
   generator.set_state(state.clone().view(torch::kUInt8));
 }
 
-TensorMap StateTensors(const TrainingJob& job) {
+// On the CPU, wherever the job trains.
+TensorMap CopyTensors(const TrainingJob& job) {
+  const auto copy = [](const torch::Tensor& tensor) {
+    return torch::empty(tensor.sizes(), tensor.dtype()).copy_(tensor.detach());
+  };
   TensorMap tensors;
   for (size_t i = 0; i < job.trained.size(); ++i) {
     const std::string& name = job.trained[i].name;
-    tensors[name] = job.trained[i].value.detach();
-    tensors[kExpAvgPrefix + name] = job.optimizer->exp_avg()[i];
-    tensors[kExpAvgSqPrefix + name] = job.optimizer->exp_avg_sq()[i];
+    tensors[name] = copy(job.trained[i].value);
+    tensors[kExpAvgPrefix + name] = copy(job.optimizer->exp_avg()[i]);
+    tensors[kExpAvgSqPrefix + name] = copy(job.optimizer->exp_avg_sq()[i]);
   }
   tensors[kRandomState] = RandomState();
   return tensors;
+}
+
+// Replaces `weights` by the tensors of the same names.
+void UseTensors(const TensorMap& tensors, LoraWeights& weights) {
+  for (auto& [module, pair] : weights.lora) {
+    pair.a = tensors.at(module + std::string(kLoraASuffix));
+    pair.b = tensors.at(module + std::string(kLoraBSuffix));
+  }
+  for (auto& [name, tensor] : weights.trained) tensor = tensors.at(name);
 }
 
 // Adds the best weights, under names of their own, where a resume would need them.
@@ -225,8 +238,12 @@ std::string ResumeDigest(const common::TrainSpec& spec) {
   return common::Sha256Hex(common::FormatTrainSpec(essence));
 }
 
-absl::StatusOr<common::CheckpointEvent> SaveCheckpoint(TrainingJob& job) {
-  Checkpoint checkpoint;
+absl::StatusOr<StateCopy> CopyState(TrainingJob& job) {
+  StateCopy copy = {.checkpoint = {},
+                    .adapter = DescribeAdapter(job),
+                    .store = MakeStore(job),
+                    .best = BestStep(job) == job.step};
+  Checkpoint& checkpoint = copy.checkpoint;
   checkpoint.step = job.step;
   checkpoint.world_size = job.group->world_size();
   checkpoint.spec_digest = ResumeDigest(job.spec());
@@ -238,17 +255,25 @@ absl::StatusOr<common::CheckpointEvent> SaveCheckpoint(TrainingJob& job) {
                       {"validation_record", ToJson(job.validation_record)},
                       {"optimizer_step", job.optimizer->step()},
                       {"witness_loss", TrainingLossOfRow(job, kWitnessRow)}};
-  checkpoint.tensors = StateTensors(job);
+  checkpoint.tensors = CopyTensors(job);
+  UseTensors(checkpoint.tensors, copy.adapter.weights);
   LONGLORA_RETURN_IF_ERROR(AddBestWeights(job, checkpoint.tensors));
-  const auto write_adapter = [&job](const std::string& directory) {
-    return WriteAdapter(job, absl::StrCat(directory, "/", kAdapterFolder));
+  return copy;
+}
+
+absl::StatusOr<common::CheckpointEvent> WriteCheckpoint(const StateCopy& copy) {
+  const auto write_adapter = [&copy](const std::string& directory) {
+    return BlameInput(ExportAdapter(copy.adapter, absl::StrCat(directory, "/", kAdapterFolder)),
+                      "EXPORT_INVALID");
   };
+  CheckpointStore store = copy.store;
   LONGLORA_ASSIGN_OR_RETURN(const SavedCheckpoint saved,
-                            MakeStore(job).Save(checkpoint, write_adapter));
-  return common::CheckpointEvent{.step = job.step,
-                                 .path = absl::StrCat(kCheckpointFolder, "/step-", job.step),
+                            store.Save(copy.checkpoint, write_adapter));
+  const int64_t step = copy.checkpoint.step;
+  return common::CheckpointEvent{.step = step,
+                                 .path = absl::StrCat(kCheckpointFolder, "/step-", step),
                                  .bytes = saved.bytes,
-                                 .best = BestStep(job) == job.step};
+                                 .best = copy.best};
 }
 
 absl::Status TakeBestWeights(TrainingJob& job) {

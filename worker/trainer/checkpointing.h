@@ -9,6 +9,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/trainer_protocol/trainer_event.h"
+#include "worker/trainer/checkpoint/adapter_export.h"
+#include "worker/trainer/checkpoint/checkpoint_store.h"
 #include "worker/trainer/training_job.h"
 
 namespace longlora::trainer {
@@ -21,11 +23,22 @@ inline constexpr char kCheckpointFolder[] = "checkpoints";
 // guards model and data.
 std::string ResumeDigest(const common::TrainSpec& spec);
 
-// Writes checkpoints/step-N with an adapter in it. Only rank 0 calls it; the others wait for it in
-// the next exchange. Older checkpoints than checkpoint.keep_last are removed, but that of the best
-// weights; where export.weights needs those, later checkpoints carry a copy of them, because
-// another worker that resumes has the newest checkpoint only.
-absl::StatusOr<common::CheckpointEvent> SaveCheckpoint(TrainingJob& job);
+// A job's state at one step, apart from the job, which may train on.
+struct StateCopy {
+  Checkpoint checkpoint;
+  AdapterExport adapter;
+  CheckpointStore store;
+  bool best = false;  // of the lowest validation loss so far, where checkpoint.keep_best asks
+};
+
+// Only rank 0 calls it; the others wait for it in the next exchange. Where export.weights needs the
+// best weights, later checkpoints carry a copy of them, because another worker that resumes has the
+// newest checkpoint only.
+absl::StatusOr<StateCopy> CopyState(TrainingJob& job);
+
+// Writes checkpoints/step-N with an adapter in it. Older checkpoints than checkpoint.keep_last are
+// removed, but that of the best weights. Any thread may call it; one call at a time.
+absl::StatusOr<common::CheckpointEvent> WriteCheckpoint(const StateCopy& copy);
 
 // Puts the weights of the lowest validation loss (checkpoint.keep_best) into job.trained and their
 // step into job.exported_step, for the export; nothing happens when they are there already. Only

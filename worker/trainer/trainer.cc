@@ -30,7 +30,12 @@ bool IsMultiple(int64_t step, int64_t interval) { return interval > 0 && step % 
 
 absl::StatusOr<common::ExitCode> Trainer::Run() {
   LONGLORA_RETURN_IF_ERROR(Prepare());
-  LONGLORA_ASSIGN_OR_RETURN(const bool done, Loop());
+  const absl::StatusOr<bool> looped = Loop();
+  // Also when the loop ended badly: a checkpoint is worth most then.
+  const absl::Status saved = TellSaved(/*wait=*/true);
+  LONGLORA_RETURN_IF_ERROR(looped.status());
+  LONGLORA_RETURN_IF_ERROR(saved);
+  const bool done = *looped;
   common::FinishedEvent finished;
   finished.step = job_->step;
   finished.stopped = !done;
@@ -71,6 +76,7 @@ absl::Status Trainer::Prepare() {
 
 absl::StatusOr<bool> Trainer::Loop() {
   while (true) {
+    LONGLORA_RETURN_IF_ERROR(TellSaved(/*wait=*/false));
     LONGLORA_RETURN_IF_ERROR(EvaluateIfDue());
     LONGLORA_ASSIGN_OR_RETURN(const Requests requests, AgreeOnRequests(*job_));
     if (requests.stop || requests.checkpoint || CheckpointDue())
@@ -132,8 +138,15 @@ bool Trainer::CheckpointDue() const {
 absl::Status Trainer::Checkpoint() {
   saved_step_ = job_->step;
   if (job_->group->rank() != 0) return absl::OkStatus();
-  LONGLORA_ASSIGN_OR_RETURN(const common::CheckpointEvent event, SaveCheckpoint(*job_));
-  return events_.Write(event);
+  LONGLORA_RETURN_IF_ERROR(TellSaved(/*wait=*/true));
+  LONGLORA_ASSIGN_OR_RETURN(StateCopy copy, CopyState(*job_));
+  saver_.Start(std::move(copy));
+  return absl::OkStatus();
+}
+
+absl::Status Trainer::TellSaved(bool wait) {
+  LONGLORA_ASSIGN_OR_RETURN(const std::optional<common::CheckpointEvent> event, saver_.Take(wait));
+  return event.has_value() ? events_.Write(*event) : absl::OkStatus();
 }
 
 absl::Status Trainer::Step() {

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "common/time/clock.h"
 #include "common/trainer_protocol/exit_code.h"
+#include "worker/trainer/checkpoint_saver.h"
 #include "worker/trainer/events/event_writer.h"
 #include "worker/trainer/train_step.h"
 #include "worker/trainer/training_job.h"
@@ -36,7 +37,10 @@ class Trainer {
   bool EarlyStopDue() const;
   std::string WhyEarlyStop() const;
   bool CheckpointDue() const;
+  // Copies the state; the copy is written while the training goes on.
   absl::Status Checkpoint();
+  // Tells of the checkpoint that was being written: when it is done, or waits for it.
+  absl::Status TellSaved(bool wait);
   absl::Status Step();
   // Warns of a skipped step; NON_FINITE when too many came in a row.
   absl::Status TellSkipped(const StepResult& result);
@@ -47,6 +51,7 @@ class Trainer {
   common::Clock& clock_;
   std::unique_ptr<TrainingJob> job_;
   int64_t saved_step_ = 0;  // updates in the newest checkpoint
+  CheckpointSaver saver_;
 };
 
 }  // namespace longlora::trainer

@@ -33,7 +33,7 @@ class GpuTest(TrainerTestCase):
     def test_resume_on_cuda_goes_on(self):
         spec = self.spec(resources={"device": "cuda"}, checkpoint={"interval_steps": 5})
         killed = self.start(spec, "killed")
-        killed.read_until("step", 7)
+        killed.read_until("checkpoint")
         killed.kill()
         killed.finish()
         resumed = self.complete(spec, "killed", "--resume")

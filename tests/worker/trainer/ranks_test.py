@@ -46,7 +46,7 @@ class RanksTest(TrainerTestCase):
         whole, _ = self.complete_pair(self.pair_spec(), "whole")
         spec = self.pair_spec(checkpoint={"interval_steps": 3})
         runs = self.two_ranks(spec, "killed")
-        runs[0].read_until("step", 4)
+        runs[0].read_until("checkpoint")
         runs[victim].kill()
         survivor = runs[1 - victim]
         self.assertEqual(survivor.finish(), RESOURCE, survivor.stderr())

@@ -31,7 +31,7 @@ class ResumeTest(TrainerTestCase):
     def test_a_killed_run_goes_on_bit_equal(self):
         spec = self.spec(checkpoint={"interval_steps": 5})
         killed = self.start(spec, "killed")
-        killed.read_until("step", 7)
+        killed.read_until("checkpoint")
         killed.kill()
         self.assertEqual(killed.finish(), -signal.SIGKILL)
         start = self.assert_continues(killed, self.complete(spec, "killed", "--resume"), "killed")
@@ -109,7 +109,7 @@ class DropoutResumeTest(TrainerTestCase):
     def test_a_killed_run_with_dropout_goes_on_bit_equal(self):
         whole = self.complete(self.dropping(), "whole")
         killed = self.start(self.dropping(), "killed")
-        killed.read_until("step", 9)
+        killed.read_until("checkpoint")
         killed.kill()
         killed.finish()
         resumed = self.complete(self.dropping(), "killed", "--resume")

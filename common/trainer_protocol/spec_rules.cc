@@ -86,6 +86,10 @@ void CheckLora(const LoraSpec& lora, Rules& rules) {
               "must name at least one linear, or be left out for q_proj, k_proj, v_proj, o_proj");
   }
   rules.NoDuplicates("method.lora.target_modules", lora.target_modules);
+  if (lora.target_modules.size() > 1 &&
+      std::count(lora.target_modules.begin(), lora.target_modules.end(), "all-linear") > 0) {
+    rules.Add("method.lora.target_modules", "all-linear stands for every linear: name it alone");
+  }
 }
 
 void CheckAttention(const TrainSpec& spec, Rules& rules) {
@@ -136,15 +140,18 @@ void CheckMethod(const TrainSpec& spec, Rules& rules) {
   CheckAttention(spec, rules);
   CheckDenseFinalFraction(spec.method.attention, rules);
   const RopeScalingSpec& rope = spec.method.rope_scaling;
-  rules.NotYet("method.rope_scaling.type",
-               rope.type != RopeType::kLinear && rope.type != RopeType::kDefault,
-               "use linear or default");
+  if (rope.type == RopeType::kLlama3) {
+    rules.Add("method.rope_scaling.type",
+              "llama3 is a scaling that models bring with them: use default to keep it, or linear, "
+              "dynamic or yarn to replace it");
+  }
   if (rope.factor.has_value()) {
     if (!(*rope.factor >= 1.0 && *rope.factor <= 1e6)) {
       rules.Add("method.rope_scaling.factor",
                 absl::StrCat("must be from 1 to 1000000, is ", *rope.factor));
     } else if (rope.type == RopeType::kDefault && *rope.factor != 1.0) {
-      rules.Add("method.rope_scaling.factor", "has no meaning with type default: use linear");
+      rules.Add("method.rope_scaling.factor",
+                "has no meaning with type default: use linear, dynamic or yarn");
     }
   }
 }

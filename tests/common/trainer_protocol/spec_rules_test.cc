@@ -24,6 +24,21 @@ TrainSpec GoodSpec() {
 
 TEST(FindViolationsTest, AGoodSpecHasNone) { EXPECT_THAT(FindViolations(GoodSpec()), IsEmpty()); }
 
+TEST(FindViolationsTest, WhatNeedsAValidationSetIsPossibleWithOne) {
+  TrainSpec spec = GoodSpec();
+  spec.dataset.validation = "validation.jsonl";
+  spec.method.lora.dropout = 0.1;
+  spec.method.lora.use_rslora = true;
+  spec.method.attention.dense_final_fraction = 0.1;
+  spec.optimizer.lora_plus_ratio = 16.0;
+  spec.optimizer.trainable_learning_rate = 1e-6;
+  spec.evaluation = {
+      .interval_steps = 5, .patience = 2, .passkey = {.lengths = {256, 1024}, .trials = 3}};
+  spec.checkpoint.keep_best = true;
+  spec.export_options.weights = ExportWeights::kBest;
+  EXPECT_THAT(FindViolations(spec), IsEmpty()) << CheckTrainSpec(spec);
+}
+
 TEST(FindViolationsTest, ExamplesHaveTheirOwnKeys) {
   for (const DatasetFormat format : {DatasetFormat::kInstruction, DatasetFormat::kChat}) {
     TrainSpec spec = GoodSpec();
@@ -91,8 +106,10 @@ INSTANTIATE_TEST_SUITE_P(
                  s.method.attention.pattern = AttentionPattern::kDense;
                  s.method.attention.group_ratio = 0.5;
                }},
+        Change{"method.lora.target_modules",
+               [](TrainSpec& s) { s.method.lora.target_modules = {"all-linear", "q_proj"}; }},
         Change{"method.rope_scaling.type",
-               [](TrainSpec& s) { s.method.rope_scaling.type = RopeType::kYarn; }},
+               [](TrainSpec& s) { s.method.rope_scaling.type = RopeType::kLlama3; }},
         Change{"method.rope_scaling.factor",
                [](TrainSpec& s) { s.method.rope_scaling.factor = 0.5; }},
         Change{"optimizer.learning_rate", [](TrainSpec& s) { s.optimizer.learning_rate = -1e-5; }},

@@ -78,7 +78,7 @@ class ProgramTest(TrainerTestCase):
 
     def test_what_is_not_honoured_is_refused(self):
         for change, part in (({"dataset": {"format": "chat"}}, "dataset.format"),
-                             ({"method": {"rope_scaling": {"type": "yarn"}}}, "method.rope_scaling.type"),
+                             ({"method": {"rope_scaling": {"type": "llama3"}}}, "method.rope_scaling.type"),
                              ({"resources": {"nodes": 2}}, "resources.nodes"),
                              ({"resources": {"context_parallel": 2}}, "resources.context_parallel"),
                              ({"resources": {"shard_base": True}}, "resources.shard_base")):

@@ -23,6 +23,17 @@ bool IsTrainable(const common::TrainSpec& spec, const char* what) {
   return std::find(names.begin(), names.end(), what) != names.end();
 }
 
+// What the model computes in. fp32 holds every bf16 weight exactly, so going without bf16 products
+// costs memory, not exactness.
+torch::ScalarType ComputeType(TrainingJob& job) {
+  if (job.spec().training.precision == common::Precision::kFp32) return torch::kFloat32;
+  if (job.backend->HasBf16()) return torch::kBFloat16;
+  job.warnings.push_back(
+      "training.precision is bf16 and this processor has no bf16 arithmetic: the model is held and "
+      "computed in fp32, which takes twice the memory and loses no precision");
+  return torch::kFloat32;
+}
+
 double RopeFactor(const common::RopeScalingSpec& rope) {
   constexpr double kByLength = 0.0;  // JobRope's word for "choose by length"
   if (rope.type == common::RopeType::kDefault) return 1.0;
@@ -41,8 +52,7 @@ absl::Status ReadModel(TrainingJob& job) {
     LONGLORA_ASSIGN_OR_RETURN(weights[name], files.Get(name));
   }
   const ModelOptions options = {
-      .dtype =
-          spec.training.precision == common::Precision::kBf16 ? torch::kBFloat16 : torch::kFloat32,
+      .dtype = ComputeType(job),
       .device = job.device(),
       .rope = JobRope(config, RopeFactor(spec.method.rope_scaling), spec.max_sequence_length),
       .train_embedding = IsTrainable(spec, "embed"),

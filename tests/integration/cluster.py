@@ -71,9 +71,7 @@ class Cluster:
             if process and process.poll() is None:
                 process.kill()
                 process.wait()
-        for pid in self.stray_processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self._signal(self.stray_processes(), signal.SIGKILL)
         if kind is not None:
             for log in sorted(self.directory.glob("*.log")):
                 print(f"--- {log.name}\n{log.read_text(errors='replace')[-6000:]}", file=sys.stderr)
@@ -176,6 +174,25 @@ class Cluster:
             return int(job.get("progress", {}).get("step", 0)) >= step
 
         wait_for(reached, f"{name} makes step {step}", timeout)
+
+    def freeze_at_step(self, name, step):
+        """SIGSTOPs the job's trainers once it made `step` and returns them: what the test does next finds the
+        job half done, however fast the machine is. SIGKILL works on them as ever; `thaw` lets them go on."""
+        self.wait_for_step(name, step)
+        trainers = self.trainers()
+        self._signal(trainers, signal.SIGSTOP)
+        job = self.get(name)
+        assert job["state"] == "RUNNING", f"the job was too short for this test: {job}"
+        return trainers
+
+    def thaw(self, trainers):
+        self._signal(trainers, signal.SIGCONT)
+
+    @staticmethod
+    def _signal(pids, number):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def events(self, name):
         """All events of a job that has ended, oldest first."""

@@ -31,10 +31,10 @@ def test_two_ranks_give_the_losses_of_one_with_twice_the_accumulation():
 def test_killing_either_rank_ends_both_and_the_job_resumes(victim):
     with Cluster(devices="cpu:2") as cluster:
         name = cluster.submit(job(cluster, 2, max_steps=40))
-        cluster.wait_for_step(name, 8)
-        ranks = cluster.trainers()
+        ranks = cluster.freeze_at_step(name, 8)
         assert len(ranks) == 2
         os.kill(ranks[victim], signal.SIGKILL)
+        cluster.thaw(ranks)
         wait_for(lambda: not set(ranks) & set(cluster.trainers()), "both ranks of the attempt are gone")
         finished = cluster.wait(name)
         assert finished["state"] == "SUCCEEDED", finished

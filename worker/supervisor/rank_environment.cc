@@ -30,6 +30,9 @@ std::vector<std::string> RankEnvironment(const std::vector<std::string>& inherit
     ours["CUDA_VISIBLE_DEVICES"] = "";
     // Ranks that each start a thread for every core slow one another down.
     if (device.threads > 0) ours["OMP_NUM_THREADS"] = absl::StrCat(device.threads);
+    // OpenMP's threads spin while they wait for one another. Where something else runs on these
+    // cores too, the one they wait for is not running, and a step takes many times as long.
+    ours["OMP_WAIT_POLICY"] = "passive";
   }
   std::vector<std::string> environment;
   for (const std::string& variable : inherited) {

@@ -25,6 +25,17 @@ bool IsTrainable(const common::TrainSpec& spec, const char* what) {
   return std::find(names.begin(), names.end(), what) != names.end();
 }
 
+// What the model computes in. fp32 holds every bf16 weight exactly, so going without bf16 products
+// costs memory, not exactness.
+torch::ScalarType ComputeType(TrainingJob& job) {
+  if (job.spec().training.precision == common::Precision::kFp32) return torch::kFloat32;
+  if (job.backend->HasBf16()) return torch::kBFloat16;
+  job.warnings.push_back(
+      "training.precision is bf16 and this processor has no bf16 arithmetic: the model is held and "
+      "computed in fp32, which takes twice the memory and loses no precision");
+  return torch::kFloat32;
+}
+
 absl::Status ReadModel(TrainingJob& job) {
   const common::TrainSpec& spec = job.spec();
   LONGLORA_ASSIGN_OR_RETURN(job.base_directory,
@@ -42,9 +53,7 @@ absl::Status ReadModel(TrainingJob& job) {
   for (const std::string& name : files.names()) {
     LONGLORA_ASSIGN_OR_RETURN(weights[name], files.Get(name));
   }
-  const ModelOptions options = {.dtype = spec.training.precision == common::Precision::kBf16
-                                             ? torch::kBFloat16
-                                             : torch::kFloat32,
+  const ModelOptions options = {.dtype = ComputeType(job),
                                 .device = job.device(),
                                 .rope = rotary->rope,
                                 .train_embedding = IsTrainable(spec, "embed"),

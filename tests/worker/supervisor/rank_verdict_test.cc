@@ -114,6 +114,7 @@ TEST(RankEnvironmentTest, CpuRanksSeeNoGpuAndTheirShareOfThreads) {
   const auto environment = RankEnvironment({}, place);
   EXPECT_THAT(environment, Contains("CUDA_VISIBLE_DEVICES="));
   EXPECT_THAT(environment, Contains("OMP_NUM_THREADS=3"));
+  EXPECT_THAT(environment, Contains("OMP_WAIT_POLICY=passive"));
 }
 
 TEST(DeviceInventoryTest, CpuDevicesShareTheMachine) {

@@ -18,6 +18,16 @@ namespace fs = std::filesystem;
 
 class CpuBackend : public DeviceBackend {
  public:
+  // oneDNN's condition for its bf16 products on x86: the AVX-512 of Skylake's servers.
+  bool HasBf16() const override {
+#ifdef __x86_64__
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+#else
+    return false;
+#endif
+  }
+
   torch::Device device() const override { return torch::kCPU; }
 
   absl::StatusOr<c10::intrusive_ptr<c10d::Backend>> CreateCommunicator(

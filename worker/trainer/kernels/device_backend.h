@@ -21,6 +21,10 @@ class DeviceBackend {
  public:
   virtual ~DeviceBackend() = default;
 
+  // Whether it multiplies bf16 matrices in its own instructions. Without them LibTorch does it
+  // element by element, many times slower than in fp32.
+  virtual bool HasBf16() const = 0;
+
   // Where model and batches live.
   virtual torch::Device device() const = 0;
 

@@ -19,6 +19,9 @@ class CudaBackend : public DeviceBackend {
  public:
   explicit CudaBackend(int index) : device_(torch::kCUDA, static_cast<c10::DeviceIndex>(index)) {}
 
+  // Since compute capability 8.0, the oldest this is compiled for.
+  bool HasBf16() const override { return true; }
+
   torch::Device device() const override { return device_; }
 
   absl::StatusOr<c10::intrusive_ptr<c10d::Backend>> CreateCommunicator(

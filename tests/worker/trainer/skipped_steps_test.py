@@ -34,7 +34,8 @@ class SkippedStepsTest(TrainerTestCase):
                 rows[i][3] = POISON
         path = self.root / name
         path.write_text("".join(json.dumps({"input_ids": row}) + "\n" for row in rows))
-        spec = self.spec(max_sequence_length=LENGTH, dataset={"training": str(path), "validation": "", "shuffle": False},
+        spec = self.spec(max_sequence_length=LENGTH,
+                         dataset={"training": str(path), "validation": "", "shuffle": False},
                          optimizer={"schedule": "constant", "warmup_steps": 0},
                          training={"max_steps": len(rows), "gradient_accumulation_steps": 1})
         spec["method"]["trainable"] = ["norm"]

@@ -28,8 +28,8 @@ HEAD_SIZE = HIDDEN // HEADS
 INTERMEDIATE = 48
 
 
-def write_model(directory, seed=1, tied=False, poison=False):
-    """A random Llama as Hugging Face lays it out. `poison` makes one weight NaN."""
+def write_model(directory, seed=1, tied=False):
+    """A random Llama as Hugging Face lays it out."""
     random = numpy.random.default_rng(seed)
     directory.mkdir(parents=True)
 
@@ -52,8 +52,6 @@ def write_model(directory, seed=1, tied=False, poison=False):
                                     ("mlp.up_proj", INTERMEDIATE, HIDDEN),
                                     ("mlp.down_proj", HIDDEN, INTERMEDIATE)):
             tensors[f"{prefix}{name}.weight"] = matrix(rows, columns)
-    if poison:
-        tensors["model.layers.0.self_attn.o_proj.weight"][0, 0] = numpy.nan
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
     (directory / "config.json").write_text(json.dumps({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": VOCABULARY,

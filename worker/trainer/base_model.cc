@@ -47,24 +47,44 @@ absl::Status ReadModel(TrainingJob& job) {
       JobRope(config, spec.method.rope_scaling, spec.max_sequence_length);
   if (!rotary.ok()) return BlameInput(rotary.status(), "INVALID_SPEC");
   if (!rotary->warning.empty()) job.warnings.push_back(rotary->warning);
-  LONGLORA_ASSIGN_OR_RETURN(const SafetensorsDirectory files,
-                            SafetensorsDirectory::Open(job.base_directory));
-  std::map<std::string, torch::Tensor> weights;
-  for (const std::string& name : files.names()) {
-    LONGLORA_ASSIGN_OR_RETURN(weights[name], files.Get(name));
-  }
   const ModelOptions options = {.dtype = ComputeType(job),
                                 .device = job.device(),
                                 .rope = rotary->rope,
                                 .train_embedding = IsTrainable(spec, "embed"),
                                 .train_norms = IsTrainable(spec, "norm")};
-  auto model = LlamaModel::Create(config, weights, options);
-  if (!model.ok()) return common::Annotate(model.status(), job.base_directory);
-  job.model = *std::move(model);
+  LONGLORA_ASSIGN_OR_RETURN(job.model, ReadModelFiles(job.base_directory, config, options));
   return absl::OkStatus();
 }
 
 absl::Status CopyInitialAdapter(TrainingJob& job) {
+  LONGLORA_ASSIGN_OR_RETURN(const std::vector<std::string> left_to_base,
+                            LoadAdapter(job.spec().method.initial_adapter, job));
+  if (!left_to_base.empty()) {
+    job.warnings.push_back(absl::StrCat("method.initial_adapter does not hold ",
+                                        absl::StrJoin(left_to_base, ", "),
+                                        ": training of these starts from the base model"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<LlamaModel>> ReadModelFiles(const std::string& directory,
+                                                           const ModelConfig& config,
+                                                           const ModelOptions& options) {
+  LONGLORA_ASSIGN_OR_RETURN(const SafetensorsDirectory files,
+                            SafetensorsDirectory::Open(directory));
+  std::map<std::string, torch::Tensor> weights;
+  for (const std::string& name : files.names()) {
+    LONGLORA_ASSIGN_OR_RETURN(weights[name], files.Get(name));
+  }
+  auto model = LlamaModel::Create(config, weights, options);
+  if (!model.ok()) return common::Annotate(model.status(), directory);
+  return model;
+}
+
+absl::StatusOr<std::vector<std::string>> LoadAdapter(const std::string& directory,
+                                                     TrainingJob& job) {
   const common::LoraSpec& lora = job.spec().method.lora;
   AdapterShape shape;
   shape.rank = lora.rank;
@@ -78,8 +98,7 @@ absl::Status CopyInitialAdapter(TrainingJob& job) {
   for (const Parameter& parameter : job.model->trained_parameters()) {
     shape.trained[parameter.name] = parameter.value.sizes().vec();
   }
-  LONGLORA_ASSIGN_OR_RETURN(const ImportedAdapter imported,
-                            ImportAdapter(job.spec().method.initial_adapter, shape));
+  LONGLORA_ASSIGN_OR_RETURN(const ImportedAdapter imported, ImportAdapter(directory, shape));
   torch::NoGradGuard no_grad;
   for (const auto& module : job.lora) {
     const LoraPair& pair = imported.weights.lora.at(module->module_name());
@@ -90,15 +109,8 @@ absl::Status CopyInitialAdapter(TrainingJob& job) {
     const auto found = imported.weights.trained.find(parameter.name);
     if (found != imported.weights.trained.end()) parameter.value.copy_(found->second);
   }
-  if (!imported.left_to_base.empty()) {
-    job.warnings.push_back(absl::StrCat("method.initial_adapter does not hold ",
-                                        absl::StrJoin(imported.left_to_base, ", "),
-                                        ": training of these starts from the base model"));
-  }
-  return absl::OkStatus();
+  return imported.left_to_base;
 }
-
-}  // namespace
 
 absl::StatusOr<std::string> FindBaseModel(const std::string& base_model,
                                           const std::string& model_directory) {

@@ -2,7 +2,9 @@
 #ifndef LONGLORA_WORKER_TRAINER_BASE_MODEL_H_
 #define LONGLORA_WORKER_TRAINER_BASE_MODEL_H_
 
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -15,6 +17,16 @@ namespace longlora::trainer {
 // says where was looked.
 absl::StatusOr<std::string> FindBaseModel(const std::string& base_model,
                                           const std::string& model_directory);
+
+// The model whose safetensors files lie in `directory`.
+absl::StatusOr<std::unique_ptr<LlamaModel>> ReadModelFiles(const std::string& directory,
+                                                           const ModelConfig& config,
+                                                           const ModelOptions& options);
+
+// Copies a PEFT adapter over what `job` trains. Returns the parameters that the job trains and the
+// adapter does not hold; they keep their values. Errors as ImportAdapter's.
+absl::StatusOr<std::vector<std::string>> LoadAdapter(const std::string& directory,
+                                                     TrainingJob& job);
 
 // Fills job.base_directory and job.model.
 absl::Status LoadBaseModel(TrainingJob& job);

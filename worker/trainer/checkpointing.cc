@@ -4,15 +4,19 @@
 
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/io/files.h"
 #include "common/io/sha256.h"
 #include "common/status/status_macros.h"
 #include "common/trainer_protocol/spec_codec.h"
 #include "worker/trainer/checkpoint/adapter_names.h"
+#include "worker/trainer/events/tensorboard_log.h"
 #include "worker/trainer/export_results.h"
 #include "worker/trainer/failure.h"
 #include "worker/trainer/train_step.h"
@@ -292,10 +296,28 @@ absl::Status TakeBestWeights(TrainingJob& job) {
   return absl::OkStatus();
 }
 
+namespace {
+
+// The log goes on where the checkpoint was: what a lost part of the run wrote after it is dropped.
+absl::Status RestoreLog(const TrainingJob& job, const std::optional<LoadedCheckpoint>& loaded) {
+  if (job.group->rank() != 0) return absl::OkStatus();
+  const std::filesystem::path log =
+      absl::StrCat(job.options.output_directory, "/", kTensorBoardFile);
+  LONGLORA_RETURN_IF_ERROR(common::RemoveAll(log.parent_path().string()));
+  LONGLORA_RETURN_IF_ERROR(common::CreateDirectories(log.parent_path().string()));
+  std::error_code error;
+  if (!loaded.has_value()) return absl::OkStatus();
+  const std::string saved = absl::StrCat(loaded->path, "/", kAdapterFolder, "/", kTensorBoardFile);
+  if (std::filesystem::exists(saved, error)) std::filesystem::copy_file(saved, log, error);
+  return error ? common::ErrnoStatus(error.value(), "copy", saved) : absl::OkStatus();
+}
+
+}  // namespace
+
 absl::Status PrepareStart(TrainingJob& job) {
   const CheckpointStore store = MakeStore(job);
   if (!job.options.resume) {
-    if (store.ListSteps().empty()) return absl::OkStatus();
+    if (store.ListSteps().empty()) return RestoreLog(job, std::nullopt);
     return WithReason(
         absl::FailedPreconditionError(absl::StrCat(
             job.options.output_directory,
@@ -306,6 +328,7 @@ absl::Status PrepareStart(TrainingJob& job) {
   const absl::StatusOr<std::optional<LoadedCheckpoint>> found = LoadTogether(job, store);
   if (!found.ok()) return BlameInput(found.status(), "RESUME_MISMATCH");
   const std::optional<LoadedCheckpoint>& loaded = *found;
+  LONGLORA_RETURN_IF_ERROR(RestoreLog(job, loaded));
   if (!loaded.has_value()) {
     job.warnings.push_back(
         "there is no checkpoint to resume from: training starts at the first step");

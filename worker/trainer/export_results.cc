@@ -1,7 +1,9 @@
 #include "worker/trainer/export_results.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <optional>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -9,6 +11,7 @@
 #include "common/trainer_protocol/spec_rules.h"
 #include "worker/trainer/checkpoint/adapter_names.h"
 #include "worker/trainer/checkpoint/merged_export.h"
+#include "worker/trainer/events/tensorboard_log.h"
 #include "worker/trainer/failure.h"
 
 namespace longlora::trainer {
@@ -134,6 +137,12 @@ AdapterExport DescribeAdapter(const TrainingJob& job) {
   adapter.tie_word_embeddings = job.model->config().tie_word_embeddings;
   adapter.rope = TrainedRope(job);
   adapter.facts = Facts(job);
+  const std::string log = absl::StrCat(job.options.output_directory, "/", kTensorBoardFile);
+  std::error_code no_log;
+  const auto bytes = std::filesystem::file_size(log, no_log);
+  if (!no_log) {
+    adapter.attachments.push_back({kTensorBoardFile, log, static_cast<int64_t>(bytes)});
+  }
   return adapter;
 }
 

@@ -5,12 +5,14 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/io/files.h"
 #include "common/status/status_macros.h"
 #include "worker/trainer/agreement.h"
 #include "worker/trainer/batch.h"
 #include "worker/trainer/checkpointing.h"
 #include "worker/trainer/evaluation.h"
+#include "worker/trainer/export_proof.h"
 #include "worker/trainer/export_results.h"
 #include "worker/trainer/failure.h"
 #include "worker/trainer/rehearsal.h"
@@ -22,6 +24,14 @@ int64_t CountElements(const std::vector<Parameter>& parameters) {
   int64_t count = 0;
   for (const Parameter& parameter : parameters) count += parameter.value.numel();
   return count;
+}
+
+// On standard error, which under a worker becomes the job's log.
+void TellProof(const char* folder, const ExportProof& proof) {
+  absl::FPrintF(stderr,
+                "%s was read back from the disk: %d LoRA modules of %d applied, logits within %g "
+                "of the trainer's (allowed: %g)\n",
+                folder, proof.modules, proof.modules, proof.largest, proof.bound);
 }
 
 bool IsMultiple(int64_t step, int64_t interval) { return interval > 0 && step % interval == 0; }
@@ -115,8 +125,20 @@ absl::Status Trainer::EvaluateIfDue() {
     event.passkey = *std::move(passkey);
   }
   job_->evaluated_step = job_->step;
-  LONGLORA_RETURN_IF_ERROR(events_.Write(std::move(event)));
+  LONGLORA_RETURN_IF_ERROR(Tell(event));
   return best && job_->spec().checkpoint.keep_best ? Checkpoint() : absl::OkStatus();
+}
+
+absl::Status Trainer::Tell(const decltype(common::TrainerEvent::body)& body) {
+  if (log_works_ && job_->group->rank() == 0) {
+    const absl::Status logged = log_.Add(body);
+    log_works_ = logged.ok();
+    if (!log_works_) {
+      LONGLORA_RETURN_IF_ERROR(events_.Write(common::WarningEvent{
+          .message = absl::StrCat("TensorBoard's log ends here: ", logged.message())}));
+    }
+  }
+  return events_.Write(body);
 }
 
 bool Trainer::EarlyStopDue() const {
@@ -153,7 +175,7 @@ absl::Status Trainer::Step() {
   const common::MonotonicTime begin = clock_.MonotonicNow();
   LONGLORA_ASSIGN_OR_RETURN(const StepResult result, TrainStep(*job_));
   const double seconds = absl::ToDoubleSeconds(clock_.MonotonicNow() - begin);
-  LONGLORA_RETURN_IF_ERROR(events_.Write(common::StepEvent{
+  LONGLORA_RETURN_IF_ERROR(Tell(common::StepEvent{
       .step = job_->step,
       .loss = result.loss,
       .learning_rate = result.learning_rate,
@@ -192,9 +214,16 @@ absl::Status Trainer::Export() {
     LONGLORA_RETURN_IF_ERROR(TakeBestWeights(*job_));
   }
   const std::string& output = options_.output_directory;
-  LONGLORA_RETURN_IF_ERROR(WriteAdapter(*job_, absl::StrCat(output, "/", kAdapterFolder)));
+  const std::string adapter = absl::StrCat(output, "/", kAdapterFolder);
+  LONGLORA_RETURN_IF_ERROR(WriteAdapter(*job_, adapter));
+  LONGLORA_ASSIGN_OR_RETURN(const ExportProof adapter_proof, ProveAdapter(*job_, adapter));
+  TellProof(kAdapterFolder, adapter_proof);
   if (!job_->spec().export_options.merged) return absl::OkStatus();
-  return WriteMerged(*job_, absl::StrCat(output, "/", kMergedFolder));
+  const std::string merged = absl::StrCat(output, "/", kMergedFolder);
+  LONGLORA_RETURN_IF_ERROR(WriteMerged(*job_, merged));
+  LONGLORA_ASSIGN_OR_RETURN(const ExportProof merged_proof, ProveMerged(*job_, merged));
+  TellProof(kMergedFolder, merged_proof);
+  return absl::OkStatus();
 }
 
 }  // namespace longlora::trainer

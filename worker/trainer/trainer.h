@@ -14,6 +14,7 @@
 #include "common/trainer_protocol/exit_code.h"
 #include "worker/trainer/checkpoint_saver.h"
 #include "worker/trainer/events/event_writer.h"
+#include "worker/trainer/events/tensorboard_log.h"
 #include "worker/trainer/train_step.h"
 #include "worker/trainer/training_job.h"
 
@@ -22,7 +23,10 @@ namespace longlora::trainer {
 class Trainer {
  public:
   Trainer(TrainerOptions options, EventWriter& events, common::Clock& clock)
-      : options_(std::move(options)), events_(events), clock_(clock) {}
+      : options_(std::move(options)),
+        events_(events),
+        clock_(clock),
+        log_(options_.output_directory + "/" + kTensorBoardFile, clock) {}
 
   // kSucceeded, or kStopped after SIGTERM. Errors carry their reason (failure.h) and are not yet
   // written as events. LibTorch's exceptions pass through.
@@ -33,6 +37,9 @@ class Trainer {
   // Trains until all steps are done (true) or a stop was agreed on and a checkpoint lies (false).
   absl::StatusOr<bool> Loop();
   absl::Status EvaluateIfDue();
+  // Writes the event, and what it says for TensorBoard. A log that cannot be written is given up
+  // with a warning: the run is worth more.
+  absl::Status Tell(const decltype(common::TrainerEvent::body)& body);
   // evaluation.patience is used up.
   bool EarlyStopDue() const;
   std::string WhyEarlyStop() const;
@@ -49,6 +56,8 @@ class Trainer {
   const TrainerOptions options_;
   EventWriter& events_;
   common::Clock& clock_;
+  TensorBoardLog log_;
+  bool log_works_ = true;
   std::unique_ptr<TrainingJob> job_;
   int64_t saved_step_ = 0;  // updates in the newest checkpoint
   CheckpointSaver saver_;

@@ -1,5 +1,7 @@
 #include "worker/trainer/checkpoint/adapter_export.h"
 
+#include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
@@ -12,6 +14,8 @@
 
 namespace longlora::trainer {
 namespace {
+
+constexpr int64_t kMaxAttachmentBytes = int64_t{1} << 30;
 
 using Json = nlohmann::ordered_json;
 
@@ -116,6 +120,16 @@ std::string ModelCard(const AdapterExport& adapter) {
   return card;
 }
 
+absl::Status Attach(const Attachment& attachment, const std::string& directory) {
+  const std::string target = absl::StrCat(directory, "/", attachment.name);
+  LONGLORA_RETURN_IF_ERROR(
+      common::CreateDirectories(std::filesystem::path(target).parent_path().string()));
+  LONGLORA_ASSIGN_OR_RETURN(std::string content,
+                            common::ReadFile(attachment.source, kMaxAttachmentBytes));
+  content.resize(std::min(content.size(), static_cast<size_t>(attachment.bytes)));
+  return common::AtomicWriteFile(target, content);
+}
+
 }  // namespace
 
 absl::Status ExportAdapter(const AdapterExport& adapter, const std::string& directory) {
@@ -132,6 +146,9 @@ absl::Status ExportAdapter(const AdapterExport& adapter, const std::string& dire
       {"README.md", ModelCard(adapter)}};
   for (const auto& [name, text] : texts) {
     LONGLORA_RETURN_IF_ERROR(common::AtomicWriteFile(absl::StrCat(staged.path(), "/", name), text));
+  }
+  for (const Attachment& attachment : adapter.attachments) {
+    LONGLORA_RETURN_IF_ERROR(Attach(attachment, staged.path()));
   }
   return staged.Commit();
 }

@@ -3,7 +3,9 @@
 #ifndef LONGLORA_WORKER_TRAINER_CHECKPOINT_ADAPTER_EXPORT_H_
 #define LONGLORA_WORKER_TRAINER_CHECKPOINT_ADAPTER_EXPORT_H_
 
+#include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -11,6 +13,13 @@
 #include "worker/trainer/checkpoint/rope_config.h"
 
 namespace longlora::trainer {
+
+// A file that goes into the adapter's folder as it is.
+struct Attachment {
+  std::string name;    // path below the folder
+  std::string source;  // where it lies
+  int64_t bytes = 0;   // how much of it, from its begin: it may grow meanwhile
+};
 
 struct AdapterExport {
   LoraWeights weights;  // written in the types they come in
@@ -24,9 +33,11 @@ struct AdapterExport {
   HuggingFaceRope rope;
   // Lines for the model card ("Training steps": "1000"), in this order.
   std::vector<std::pair<std::string, std::string>> facts;
+  std::vector<Attachment> attachments;
 };
 
-// Writes adapter_config.json, adapter_model.safetensors, rope_scaling.json and README.md into
+// Writes adapter_config.json, adapter_model.safetensors, rope_scaling.json, README.md and the
+// attachments into
 // `directory`, which is replaced as a whole by one rename; then reads the tensors back.
 // INVALID_ARGUMENT for a weight that is empty or not finite (nothing is replaced); UNAVAILABLE for
 // a failed write.

@@ -1,0 +1,113 @@
+#include "worker/trainer/export_proof.h"
+
+#include <algorithm>
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/status/annotate.h"
+#include "common/status/status_macros.h"
+#include "worker/trainer/base_model.h"
+#include "worker/trainer/batch.h"
+#include "worker/trainer/checkpoint/safetensors.h"
+#include "worker/trainer/failure.h"
+#include "worker/trainer/model/job_rope.h"
+
+namespace longlora::trainer {
+namespace {
+
+using torch::Tensor;
+
+constexpr int64_t kProbeTokens = 512;
+constexpr int64_t kProbePositions = 16;
+
+// Tokens of the first training row as one document.
+ModelInput Probe(const TrainingJob& job) {
+  const Tensor row = MakeBatch(*job.training, {0}, BatchAttention{}, job.device()).input.input_ids;
+  const int64_t tokens = std::min(row.size(1), kProbeTokens);
+  return {.input_ids = row.slice(1, 0, tokens),
+          .position_ids =
+              torch::arange(tokens, torch::device(job.device()).dtype(torch::kInt64)).unsqueeze(0),
+          .segments = {SegmentsOfDocuments({0, tokens}, BatchAttention{})}};
+}
+
+// [positions, V] fp32 on the CPU, of the last positions.
+Tensor Logits(const LlamaModel& model, const ModelInput& probe) {
+  const Tensor hidden = model.Forward(probe, /*checkpoint_activations=*/false)[0];
+  const Tensor last =
+      hidden.slice(0, std::max<int64_t>(0, hidden.size(0) - kProbePositions)).to(torch::kFloat32);
+  return last.matmul(model.lm_head().to(torch::kFloat32).t()).cpu();
+}
+
+absl::StatusOr<ExportProof> Compare(const Tensor& found, const Tensor& wanted, double share,
+                                    const TrainingJob& job) {
+  ExportProof proof;
+  proof.modules = static_cast<int64_t>(job.lora.size());
+  proof.largest = (found - wanted).abs().max().item<double>();
+  proof.bound = share * wanted.abs().max().item<double>();
+  // NaN fails every comparison, hence the negation.
+  if (!(proof.largest <= proof.bound)) {
+    return absl::DataLossError(absl::StrCat("its logits differ from the trainer's by ",
+                                            proof.largest, ", allowed are ", proof.bound));
+  }
+  return proof;
+}
+
+absl::StatusOr<ExportProof> ReadBackAdapter(TrainingJob& job, const std::string& directory) {
+  const torch::NoGradGuard no_grad;
+  const ModelInput probe = Probe(job);
+  const Tensor wanted = Logits(*job.model, probe);
+  for (Parameter& parameter : job.trained) {
+    parameter.value.fill_(std::numeric_limits<double>::quiet_NaN());
+  }
+  LONGLORA_ASSIGN_OR_RETURN(const std::vector<std::string> missing, LoadAdapter(directory, job));
+  if (!missing.empty()) return absl::DataLossError(absl::StrCat("it does not hold ", missing[0]));
+  for (const Parameter& parameter : job.trained) {
+    if (!parameter.value.isfinite().all().item<bool>()) {
+      return absl::DataLossError(absl::StrCat(parameter.name, " is not finite"));
+    }
+  }
+  return Compare(Logits(*job.model, probe), wanted, 1e-6, job);
+}
+
+absl::StatusOr<ExportProof> ReadBackMerged(TrainingJob& job, const std::string& directory) {
+  const torch::NoGradGuard no_grad;
+  const ModelInput probe = Probe(job);
+  const Tensor wanted = Logits(*job.model, probe);
+  job.optimizer.reset();
+  LONGLORA_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(directory));
+  ModelOptions options = {.dtype = job.model->options().dtype, .device = job.device()};
+  // `default` keeps what the file has.
+  LONGLORA_ASSIGN_OR_RETURN(
+      const JobRotary own,
+      JobRope(config, {.type = common::RopeType::kDefault}, job.spec().max_sequence_length));
+  options.rope = own.rope;
+  LONGLORA_ASSIGN_OR_RETURN(const std::unique_ptr<LlamaModel> merged,
+                            ReadModelFiles(directory, config, options));
+  LONGLORA_ASSIGN_OR_RETURN(const SafetensorsDirectory files,
+                            SafetensorsDirectory::Open(directory));
+  LONGLORA_ASSIGN_OR_RETURN(const Tensor norm, files.Get("model.norm.weight"));
+  const bool rounded = norm.scalar_type() != torch::kFloat32;
+  return Compare(Logits(*merged, probe), wanted, rounded ? 5e-2 : 1e-3, job);
+}
+
+absl::StatusOr<ExportProof> Blamed(absl::StatusOr<ExportProof> proof,
+                                   const std::string& directory) {
+  if (proof.ok()) return proof;
+  return BlameInput(common::Annotate(proof.status(), absl::StrCat(directory, " was read back")),
+                    "EXPORT_INVALID");
+}
+
+}  // namespace
+
+absl::StatusOr<ExportProof> ProveAdapter(TrainingJob& job, const std::string& directory) {
+  return Blamed(ReadBackAdapter(job, directory), directory);
+}
+
+absl::StatusOr<ExportProof> ProveMerged(TrainingJob& job, const std::string& directory) {
+  return Blamed(ReadBackMerged(job, directory), directory);
+}
+
+}  // namespace longlora::trainer

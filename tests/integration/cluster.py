@@ -158,6 +158,9 @@ class Cluster:
     def get(self, name):
         return json.loads(self.client("get", name, "--output", "json").stdout)
 
+    def checkpoints(self, name):
+        return json.loads(self.client("checkpoints", name, "--output", "json").stdout).get("checkpoints", [])
+
     def wait(self, name, states=FINAL, timeout=180):
         def reached():
             job = self.get(name)

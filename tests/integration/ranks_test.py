@@ -33,6 +33,7 @@ def test_killing_either_rank_ends_both_and_the_job_resumes(victim):
         name = cluster.submit(job(cluster, 2, max_steps=40))
         ranks = cluster.freeze_at_step(name, 8)
         assert len(ranks) == 2
+        wait_for(lambda: cluster.checkpoints(name), "a checkpoint is stored")
         os.kill(ranks[victim], signal.SIGKILL)
         cluster.thaw(ranks)
         wait_for(lambda: not set(ranks) & set(cluster.trainers()), "both ranks of the attempt are gone")

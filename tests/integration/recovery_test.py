@@ -70,6 +70,7 @@ def test_worker_killed_in_mid_job(undisturbed):
     with Cluster(devices="cpu:1") as cluster:
         name = cluster.submit(cluster.spec(training=LONG))
         former = cluster.freeze_at_step(name, 10)
+        wait_for(lambda: cluster.checkpoints(name), "a checkpoint is stored")
         cluster.kill_worker()
         cluster.start_worker()
         wait_for(lambda: not set(former) & set(cluster.trainers()), "the former trainers are gone")

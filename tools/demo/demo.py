@@ -29,7 +29,7 @@ JOB_FILE = DEMO / "job.yaml"
 RESULT = DEMO / "result"
 ADAPTER = RESULT / "adapter"
 MAX_SEQUENCE_LENGTH = 4096
-STEPS = 8
+STEPS = 6
 
 JOB = """\
 # A LongLoRA fine-tune of SmolLM2-135M on five novels of Jane Austen; a sixth is held out.
@@ -74,7 +74,7 @@ def write_job(steps: int, precision: str | None) -> str:
     JOB_FILE.parent.mkdir(parents=True, exist_ok=True)
     JOB_FILE.write_text(JOB.format(
         model=convert_model.MODEL_NAME, length=MAX_SEQUENCE_LENGTH, group=MAX_SEQUENCE_LENGTH // 4,
-        learning_rate="1.0e-3", steps=steps, accumulation=1, precision=precision, precision_reason=reason,
+        learning_rate="4.0e-4", steps=steps, accumulation=1, precision=precision, precision_reason=reason,
         evaluation_interval=steps, checkpoint_interval=max(1, steps // 2)))
     return precision
 

@@ -106,6 +106,7 @@ absl::Status Worker::Describe(const WorkerConfig& config, const std::string& wor
   environment_.roots = {.model_dir = Absolute(config.model_dir),
                         .allowed_roots = config.allowed_roots};
   environment_.attempts_directory = absl::StrCat(work_dir, "/attempts");
+  environment_.token_cache_directory = absl::StrCat(work_dir, "/tokens");
   environment_.environment = InheritedEnvironment();
   environment_.grace = config.grace;
   environment_.hang_timeout = config.hang_timeout;

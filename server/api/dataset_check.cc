@@ -1,12 +1,13 @@
 #include "server/api/dataset_check.h"
 
-#include <cstring>
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <vector>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/status/status_macros.h"
 #include "rpc/grpc_status.h"
@@ -22,7 +23,7 @@ constexpr size_t kMaxLineBytes = size_t{256} << 20;
 constexpr size_t kMaxRemembered = 10'000;
 constexpr size_t kMaxShownBytes = 200;
 
-enum class Kind { kAbsent, kString, kIntegers, kArray, kOther };
+enum class Kind { kAbsent, kNull, kString, kIntegers, kArray, kOther };
 
 struct KeyRule {
   const char* key;
@@ -72,7 +73,7 @@ class LineReader : public nlohmann::json_sax<Json> {
   explicit LineReader(std::vector<KeyRule> rules)
       : rules_(std::move(rules)), kinds_(rules_.size(), Kind::kAbsent), sizes_(rules_.size(), 0) {}
 
-  bool null() override { return Scalar(Kind::kOther); }
+  bool null() override { return Scalar(Kind::kNull); }
   bool boolean(bool) override { return Scalar(Kind::kOther); }
   bool number_integer(int64_t) override { return Integer(); }
   bool number_unsigned(uint64_t) override { return Integer(); }
@@ -112,7 +113,8 @@ class LineReader : public nlohmann::json_sax<Json> {
     if (!is_object_) return "must be a JSON object";
     for (size_t i = 0; i < rules_.size(); ++i) {
       const KeyRule& rule = rules_[i];
-      if (kinds_[i] == Kind::kAbsent) {
+      // A field that is not required may be null, as writers of tables leave it.
+      if (kinds_[i] == Kind::kAbsent || (kinds_[i] == Kind::kNull && !rule.required)) {
         if (rule.required) return absl::StrCat("lacks the key \"", rule.key, "\"");
         continue;
       }
@@ -181,6 +183,47 @@ absl::Status FileInvalid(const std::string& field, const std::string& name,
                          .violations = {{field, problem}}});
 }
 
+// What a file is by its first bytes, whatever its name (RFC 1952, RFC 8878, the Parquet format).
+// Only the trainer unpacks: the server must not spend its memory on what a user's file expands to.
+enum class Container { kLines, kGzip, kZstd, kParquet };
+
+Container ContainerOf(absl::string_view first_bytes) {
+  if (absl::StartsWith(first_bytes, "\x1f\x8b")) return Container::kGzip;
+  if (absl::StartsWith(first_bytes, "\x28\xb5\x2f\xfd")) return Container::kZstd;
+  if (first_bytes.size() >= 4 && (first_bytes[0] & '\xf0') == '\x50' &&
+      first_bytes.substr(1, 3) == "\x2a\x4d\x18") {
+    return Container::kZstd;  // a frame to skip
+  }
+  if (absl::StartsWith(first_bytes, "PAR1")) return Container::kParquet;
+  return Container::kLines;
+}
+
+// Whether a packed file can hold anything: an empty gzip file has 20 bytes, an empty zstd frame 9,
+// and a Parquet file ends as it begins.
+absl::StatusOr<std::string> FindPackedProblem(Container container, const std::string& first_chunk,
+                                              ChunkReader& reader) {
+  size_t size = first_chunk.size();
+  std::string end = first_chunk;
+  std::string chunk;
+  while (true) {
+    LONGLORA_ASSIGN_OR_RETURN(const bool more, reader.Next(&chunk));
+    if (!more) break;
+    size += chunk.size();
+    end = end.substr(end.size() - std::min<size_t>(end.size(), 4)) + chunk;
+  }
+  switch (container) {
+    case Container::kGzip:
+      return size <= 20 ? "the gzip file is empty" : "";
+    case Container::kZstd:
+      return size <= 9 ? "the zstd file is empty" : "";
+    case Container::kParquet:
+      return size < 12 || !absl::EndsWith(end, "PAR1") ? "the Parquet file is cut short" : "";
+    case Container::kLines:
+      break;
+  }
+  return "";
+}
+
 }  // namespace
 
 absl::Status CheckDatasetLine(absl::string_view line, common::DatasetFormat format) {
@@ -204,8 +247,12 @@ absl::StatusOr<std::string> DatasetCheck::FindProblem(ChunkReader& reader,
     return status.ok() ? ""
                        : absl::StrCat("line ", line_number, ": ", std::string(status.message()));
   };
-  while (true) {
+  for (bool first = true;; first = false) {
     LONGLORA_ASSIGN_OR_RETURN(const bool more, reader.Next(&chunk));
+    if (const Container container = ContainerOf(chunk);
+        first && more && container != Container::kLines) {
+      return FindPackedProblem(container, chunk, reader);
+    }
     absl::string_view rest = chunk;
     for (size_t end; more && (end = rest.find('\n')) != absl::string_view::npos;) {
       absl::StrAppend(&line, rest.substr(0, end));

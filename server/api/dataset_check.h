@@ -1,7 +1,8 @@
 // Reads an uploaded dataset file once before a job is accepted that needs it: is it there, does it
-// have documents, is every line what its format needs. Streams; holds one line at a time. Whether
-// the tokens fit the model is the trainer's to judge. Used by submit_check. Thread-safe; one check
-// runs at a time.
+// have documents, is every line what its format needs. Streams; holds one line at a time. Of a file
+// packed by gzip or zstd, or a Parquet file, it sees only that it is one and not empty. What is
+// inside, and whether the tokens fit the model, is the trainer's to judge. Used by submit_check.
+// Thread-safe; one check runs at a time.
 #ifndef LONGLORA_SERVER_API_DATASET_CHECK_H_
 #define LONGLORA_SERVER_API_DATASET_CHECK_H_
 

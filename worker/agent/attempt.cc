@@ -187,6 +187,10 @@ RankGroupSpec Attempt::GroupSpec() const {
   RankGroupSpec spec;
   spec.trainer = environment_.trainer;
   spec.arguments = {"--spec", directory_.spec(), "--output", directory_.output()};
+  if (!environment_.token_cache_directory.empty()) {
+    spec.arguments.insert(spec.arguments.end(),
+                          {"--cache-dir", environment_.token_cache_directory});
+  }
   if (assignment_.has_resume_from()) spec.arguments.push_back("--resume");
   spec.devices = devices_;
   spec.mark = absl::StrCat(environment_.mark_prefix, id_.job, "/", id_.attempt, ";");

@@ -49,7 +49,8 @@ struct AttemptEnvironment {
   ModelRoots roots;
   std::string trainer;  // path of the program
   std::string attempts_directory;
-  std::string mark_prefix;               // of the processes' environment mark, this worker's own
+  std::string token_cache_directory;  // tokenized datasets, for all attempts; empty: each its own
+  std::string mark_prefix;            // of the processes' environment mark, this worker's own
   std::vector<std::string> environment;  // that ranks inherit, NAME=value
   absl::Duration grace = absl::Seconds(30);
   absl::Duration hang_timeout = absl::Minutes(30);

@@ -55,6 +55,8 @@ TEST(CheckDatasetLineTest, TellsGoodLinesFromBadOnes) {
       {DatasetFormat::kInstruction, R"({"instruction": "a", "output": "b"})", ""},
       {DatasetFormat::kInstruction, R"({"instruction": "a", "input": 1, "output": "b"})",
        "\"input\" must be a string"},
+      {DatasetFormat::kInstruction, R"({"instruction": "a", "input": null, "output": "b"})", ""},
+      {DatasetFormat::kInstruction, R"({"instruction": null, "output": "b"})", "must be a string"},
       {DatasetFormat::kInstruction, R"({"instruction": "a"})", "lacks the key \"output\""},
       {DatasetFormat::kChat, R"({"messages": [{"role": "user", "content": "a"}]})", ""},
       {DatasetFormat::kChat, R"({"messages": []})", "\"messages\" is empty"},
@@ -113,6 +115,20 @@ TEST_F(DatasetCheckTest, LinesAreCountedAcrossChunksWithBlankOnes) {
 
 TEST_F(DatasetCheckTest, FilesWithoutADocumentAreEmpty) {
   EXPECT_THAT(Check(Store("\n\n \t\r\n")), StatusIs(absl::StatusCode::kInvalidArgument, "empty"));
+}
+
+TEST_F(DatasetCheckTest, PackedFilesPassUnreadUnlessTheyCannotHoldAnything) {
+  const std::string big(3 << 20, 'x');  // over several chunks
+  for (const std::string& magic : {std::string("\x1f\x8b"), std::string("\x28\xb5\x2f\xfd"),
+                                   std::string("\x50\x2a\x4d\x18")}) {
+    EXPECT_OK(Check(Store(magic + big)));
+    EXPECT_THAT(Check(Store(magic + "x")), StatusIs(absl::StatusCode::kInvalidArgument, "empty"));
+  }
+  EXPECT_OK(Check(Store("PAR1" + big + "PAR1")));
+  EXPECT_THAT(Check(Store("PAR1" + big)),
+              StatusIs(absl::StatusCode::kInvalidArgument, "the Parquet file is cut short"));
+  EXPECT_THAT(Check(Store("PAR1")),
+              StatusIs(absl::StatusCode::kInvalidArgument, "the Parquet file is cut short"));
 }
 
 TEST_F(DatasetCheckTest, OneDocumentOfManyMegabytesPasses) {

@@ -72,7 +72,7 @@ Arguments ParseArguments(int argc, char** argv) {
       arguments.output = argv[++i];
     } else if (flag == "--events-fd") {
       arguments.events_fd = atoi(argv[++i]);
-    } else if (flag == "--model-dir") {
+    } else if (flag == "--model-dir" || flag == "--cache-dir") {
       ++i;
     } else {
       Die("unknown flag " + flag);

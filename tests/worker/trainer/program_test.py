@@ -77,8 +77,7 @@ class ProgramTest(TrainerTestCase):
         self.assert_fails("{", INVALID_JOB, "INVALID_SPEC", "spec.json")
 
     def test_what_is_not_honoured_is_refused(self):
-        for change, part in (({"dataset": {"format": "chat"}}, "dataset.format"),
-                             ({"method": {"rope_scaling": {"type": "llama3"}}}, "method.rope_scaling.type"),
+        for change, part in (({"method": {"rope_scaling": {"type": "llama3"}}}, "method.rope_scaling.type"),
                              ({"resources": {"nodes": 2}}, "resources.nodes"),
                              ({"resources": {"context_parallel": 2}}, "resources.context_parallel"),
                              ({"resources": {"shard_base": True}}, "resources.shard_base")):

@@ -1,7 +1,10 @@
 // Goal: any config.json is refused, or gives a shape the model can be built with. Method: the bytes
 // are the file; what was accepted must keep the promises of model_config.h.
+#include <cmath>
+
 #include "absl/strings/string_view.h"
 #include "tests/fuzz/require.h"
+#include "worker/trainer/model/job_rope.h"
 #include "worker/trainer/model/model_config.h"
 
 using longlora::fuzz::Require;
@@ -26,6 +29,19 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       Require(length > 0 && !__builtin_mul_overflow(elements, length, &elements),
               "every parameter has a size");
     }
+  }
+  using longlora::common::RopeType;
+  for (const RopeType type :
+       {RopeType::kDefault, RopeType::kLinear, RopeType::kDynamic, RopeType::kYarn}) {
+    const auto job = JobRope(*config, {.type = type}, /*max_sequence_length=*/1 << 20);
+    if (!job.ok()) continue;
+    Require(std::isfinite(job->rope.theta) && job->rope.theta >= 1.0, "the base is a number");
+    Require(std::isfinite(AttentionFactor(job->rope)), "the attention factor is a number");
+    Require(RotaryDim(config->head_dim, job->rope) >= 2, "something turns");
+    Require(job->rope.kind != RotaryKind::kLongRope ||
+                static_cast<int64_t>(job->rope.short_factor.size()) ==
+                    RotaryDim(config->head_dim, job->rope) / 2,
+            "longrope has a divisor for each angle");
   }
   return 0;
 }

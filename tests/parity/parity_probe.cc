@@ -1,6 +1,7 @@
 // Runs one optimizer step's forward and backward with the trainer's own libraries and dumps what
 // the product does not show: logits and every gradient. Started by parity_test.py; not shipped.
 //   trainer_parity_probe MODEL_DIR SPEC.json ADAPTER_DIR ROWS.safetensors OUT.safetensors
+// ADAPTER_DIR "-": no adapter, and the forward pass alone.
 // ROWS: row.N.{input_ids,labels,position_ids} [1, T] and row.N.document_starts [D], int64.
 // OUT: row.N.logits [1, T, V], loss [1], grad.<name>.
 #include <iostream>
@@ -49,8 +50,14 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LoadModel(const std::string& directo
   return LlamaModel::Create(config, weights, options);
 }
 
-absl::Status FillFromAdapter(const std::string& directory,
-                             const std::vector<std::shared_ptr<LoraModule>>& modules) {
+absl::StatusOr<std::vector<std::shared_ptr<LoraModule>>> AddAdapter(const std::string& directory,
+                                                                    const common::TrainSpec& spec,
+                                                                    LlamaModel& model) {
+  const common::LoraSpec& lora = spec.method.lora;
+  LONGLORA_ASSIGN_OR_RETURN(auto modules, InjectLora(model, {.rank = lora.rank,
+                                                             .alpha = lora.alpha,
+                                                             .target_modules = lora.target_modules,
+                                                             .seed = spec.training.seed}));
   LONGLORA_ASSIGN_OR_RETURN(const SafetensorsFile file,
                             SafetensorsFile::Open(directory + "/adapter_model.safetensors"));
   const torch::NoGradGuard no_grad;
@@ -61,7 +68,7 @@ absl::Status FillFromAdapter(const std::string& directory,
     module->a().copy_(a);
     module->b().copy_(b);
   }
-  return absl::OkStatus();
+  return modules;
 }
 
 struct ProbeRow {
@@ -98,13 +105,12 @@ absl::Status Probe(const std::string& model_directory, const std::string& spec_p
   LONGLORA_ASSIGN_OR_RETURN(const common::TrainSpec spec, common::ParseTrainSpec(text));
   LONGLORA_ASSIGN_OR_RETURN(const std::unique_ptr<LlamaModel> model,
                             LoadModel(model_directory, spec));
-  const common::LoraSpec& lora = spec.method.lora;
-  LONGLORA_ASSIGN_OR_RETURN(const auto modules,
-                            InjectLora(*model, {.rank = lora.rank,
-                                                .alpha = lora.alpha,
-                                                .target_modules = lora.target_modules,
-                                                .seed = spec.training.seed}));
-  LONGLORA_RETURN_IF_ERROR(FillFromAdapter(adapter_directory, modules));
+  const bool backward = adapter_directory != "-";
+  std::vector<std::shared_ptr<LoraModule>> modules;
+  if (backward) {
+    LONGLORA_ASSIGN_OR_RETURN(modules, AddAdapter(adapter_directory, spec, *model));
+  }
+  const torch::AutoGradMode grad_mode(backward);
   LONGLORA_ASSIGN_OR_RETURN(const std::vector<ProbeRow> rows, ReadRows(rows_path, spec));
 
   constexpr int64_t kChunk = 16;  // several chunks a row
@@ -115,7 +121,7 @@ absl::Status Probe(const std::string& model_directory, const std::string& spec_p
   for (size_t i = 0; i < rows.size(); ++i) {
     const torch::Tensor hidden = model->Forward(rows[i].input, /*checkpoint_activations=*/true);
     const LossSum sum = ChunkedCrossEntropy(hidden, model->lm_head(), rows[i].labels, kChunk);
-    (sum.sum / static_cast<double>(targets)).backward();
+    if (backward) (sum.sum / static_cast<double>(targets)).backward();
     loss += sum.sum.detach() / static_cast<double>(targets);
     out[absl::StrCat("row.", i, ".logits")] =
         hidden.detach().matmul(model->lm_head().detach().to(hidden.scalar_type()).t());

@@ -96,11 +96,13 @@ absl::StatusOr<ExportProof> ReadBackMerged(TrainingJob& job, const std::string& 
   const Probe probe = MakeProbe(job);
   job.optimizer.reset();
   LONGLORA_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(directory));
-  ModelOptions options = {.dtype = job.model->options().dtype, .device = job.device()};
+  ModelOptions options;
+  options.dtype = job.model->options().dtype;
+  options.device = job.device();
   // `default` keeps what the file has.
-  LONGLORA_ASSIGN_OR_RETURN(
-      const JobRotary own,
-      JobRope(config, {.type = common::RopeType::kDefault}, job.spec().max_sequence_length));
+  LONGLORA_ASSIGN_OR_RETURN(const JobRotary own,
+                            JobRope(config, {.type = common::RopeType::kDefault, .factor = {}},
+                                    job.spec().max_sequence_length));
   options.rope = own.rope;
   LONGLORA_ASSIGN_OR_RETURN(const std::unique_ptr<LlamaModel> merged,
                             ReadModelFiles(directory, config, options));

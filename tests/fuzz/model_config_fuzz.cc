@@ -3,11 +3,12 @@
 #include <cmath>
 
 #include "absl/strings/string_view.h"
+#include "common/base_model/model_config.h"
 #include "tests/fuzz/require.h"
 #include "worker/trainer/model/job_rope.h"
-#include "worker/trainer/model/model_config.h"
 
 using longlora::fuzz::Require;
+using namespace longlora::common;
 using namespace longlora::trainer;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

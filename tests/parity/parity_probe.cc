@@ -32,7 +32,7 @@ bool Trains(const common::TrainSpec& spec, const std::string& what) {
 
 absl::StatusOr<std::unique_ptr<LlamaModel>> LoadModel(const std::string& directory,
                                                       const common::TrainSpec& spec) {
-  LONGLORA_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(directory));
+  LONGLORA_ASSIGN_OR_RETURN(const common::ModelConfig config, common::ReadModelConfig(directory));
   LONGLORA_ASSIGN_OR_RETURN(const SafetensorsDirectory files,
                             SafetensorsDirectory::Open(directory));
   std::map<std::string, torch::Tensor> weights;

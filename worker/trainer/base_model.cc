@@ -40,9 +40,10 @@ absl::Status ReadModel(TrainingJob& job) {
   const common::TrainSpec& spec = job.spec();
   LONGLORA_ASSIGN_OR_RETURN(job.base_directory,
                             FindBaseModel(spec.base_model, job.options.model_directory));
-  LONGLORA_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(job.base_directory));
+  LONGLORA_ASSIGN_OR_RETURN(const common::ModelConfig config,
+                            common::ReadModelConfig(job.base_directory));
   LONGLORA_RETURN_IF_ERROR(
-      BlameInput(CheckWindowCovers(config, spec.max_sequence_length), "INVALID_SPEC"));
+      BlameInput(common::CheckWindowCovers(config, spec.max_sequence_length), "INVALID_SPEC"));
   const absl::StatusOr<JobRotary> rotary =
       JobRope(config, spec.method.rope_scaling, spec.max_sequence_length);
   if (!rotary.ok()) return BlameInput(rotary.status(), "INVALID_SPEC");
@@ -70,7 +71,7 @@ absl::Status CopyInitialAdapter(TrainingJob& job) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<LlamaModel>> ReadModelFiles(const std::string& directory,
-                                                           const ModelConfig& config,
+                                                           const common::ModelConfig& config,
                                                            const ModelOptions& options) {
   LONGLORA_ASSIGN_OR_RETURN(const SafetensorsDirectory files,
                             SafetensorsDirectory::Open(directory));

@@ -20,7 +20,7 @@ absl::StatusOr<std::string> FindBaseModel(const std::string& base_model,
 
 // The model whose safetensors files lie in `directory`.
 absl::StatusOr<std::unique_ptr<LlamaModel>> ReadModelFiles(const std::string& directory,
-                                                           const ModelConfig& config,
+                                                           const common::ModelConfig& config,
                                                            const ModelOptions& options);
 
 // Copies a PEFT adapter over what `job` trains. Returns the parameters that the job trains and the

@@ -95,7 +95,7 @@ absl::StatusOr<ExportProof> ReadBackMerged(TrainingJob& job, const std::string& 
   const torch::NoGradGuard no_grad;
   const Probe probe = MakeProbe(job);
   job.optimizer.reset();
-  LONGLORA_ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(directory));
+  LONGLORA_ASSIGN_OR_RETURN(const common::ModelConfig config, common::ReadModelConfig(directory));
   ModelOptions options;
   options.dtype = job.model->options().dtype;
   options.device = job.device();

@@ -30,7 +30,8 @@ LoraWeights Weights(const TrainingJob& job) {
 }
 
 // Keys of the kind beyond theta, factor and the original length.
-nlohmann::ordered_json KindParameters(const ModelConfig& config, const RotaryConfig& rope) {
+nlohmann::ordered_json KindParameters(const common::ModelConfig& config,
+                                      const common::RotaryConfig& rope) {
   const double stretch = static_cast<double>(config.max_position_embeddings) /
                          static_cast<double>(config.original_max_position_embeddings);
   nlohmann::ordered_json extra = nlohmann::ordered_json::object();
@@ -38,7 +39,7 @@ nlohmann::ordered_json KindParameters(const ModelConfig& config, const RotaryCon
     if (value) extra[key] = *value;
   };
   switch (rope.kind) {
-    case RotaryKind::kYarn:
+    case common::RotaryKind::kYarn:
       extra["beta_fast"] = rope.beta_fast;
       extra["beta_slow"] = rope.beta_slow;
       put("mscale", rope.mscale);
@@ -46,16 +47,16 @@ nlohmann::ordered_json KindParameters(const ModelConfig& config, const RotaryCon
       put("attention_factor", rope.attention_factor);
       if (!rope.truncate) extra["truncate"] = false;
       break;
-    case RotaryKind::kLlama3:
+    case common::RotaryKind::kLlama3:
       extra["low_freq_factor"] = rope.low_freq_factor;
       extra["high_freq_factor"] = rope.high_freq_factor;
       break;
-    case RotaryKind::kLongRope:
+    case common::RotaryKind::kLongRope:
       extra["short_factor"] = rope.short_factor;
       extra["long_factor"] = rope.long_factor;
       // Readers without a key for it would compute it from these two.
       if (rope.attention_factor || rope.factor != stretch) {
-        extra["attention_factor"] = AttentionFactor(rope);
+        extra["attention_factor"] = common::AttentionFactor(rope);
       }
       break;
     default:
@@ -67,21 +68,21 @@ nlohmann::ordered_json KindParameters(const ModelConfig& config, const RotaryCon
 // The scaling the model was trained with. It serves rows of the training length; a longer limit of
 // the base model stands.
 HuggingFaceRope TrainedRope(const TrainingJob& job) {
-  const ModelConfig& config = job.model->config();
-  const RotaryConfig& rope = job.model->options().rope;
+  const common::ModelConfig& config = job.model->config();
+  const common::RotaryConfig& rope = job.model->options().rope;
   HuggingFaceRope written;
-  written.type = std::string(RotaryKindName(rope.kind));
+  written.type = std::string(common::RotaryKindName(rope.kind));
   written.theta = rope.theta;
   written.factor = rope.factor;
   written.partial_factor = rope.partial_factor;
   written.max_position_embeddings = config.max_position_embeddings;
   // longrope and dynamic compute with this number: it has to stay what it was.
-  if (rope.kind != RotaryKind::kLongRope && rope.kind != RotaryKind::kDynamic) {
+  if (rope.kind != common::RotaryKind::kLongRope && rope.kind != common::RotaryKind::kDynamic) {
     written.max_position_embeddings =
         std::max(config.max_position_embeddings, job.spec().max_sequence_length);
   }
-  if (rope.kind != RotaryKind::kDefault && rope.kind != RotaryKind::kDynamic) {
-    written.original_max_position_embeddings = rope.kind == RotaryKind::kLinear
+  if (rope.kind != common::RotaryKind::kDefault && rope.kind != common::RotaryKind::kDynamic) {
+    written.original_max_position_embeddings = rope.kind == common::RotaryKind::kLinear
                                                    ? config.original_max_position_embeddings
                                                    : rope.original_length;
   }

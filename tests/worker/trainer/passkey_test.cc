@@ -76,7 +76,7 @@ TEST(PasskeyPromptTest, ATooShortLengthNamesTheFieldAndTheNeed) {
 }
 
 TEST(AnswersRightTest, IsGreedyDecoding) {
-  const ModelConfig config = TinyConfig();
+  const common::ModelConfig config = TinyConfig();
   ModelOptions options;
   options.dtype = torch::kFloat64;
   const auto model = *LlamaModel::Create(config, RandomWeights(config), options);

@@ -12,18 +12,20 @@ namespace {
 using common::RopeType;
 
 // Tokens the file's own scaling serves.
-double Reach(const ModelConfig& config) {
+double Reach(const common::ModelConfig& config) {
   const auto stated = static_cast<double>(config.max_position_embeddings);
-  const RotaryConfig& rope = config.rope;
-  if (rope.kind != RotaryKind::kYarn && rope.kind != RotaryKind::kLlama3) return stated;
+  const common::RotaryConfig& rope = config.rope;
+  if (rope.kind != common::RotaryKind::kYarn && rope.kind != common::RotaryKind::kLlama3)
+    return stated;
   return std::max(stated, rope.factor * static_cast<double>(rope.original_length));
 }
 
 // Dynamic NTK at one length (transformers' _compute_dynamic_ntk_parameters): the default kind with
 // a larger base.
-RotaryConfig FixDynamic(const ModelConfig& config, double factor, double original, double length) {
-  const auto dim = static_cast<double>(RotaryDim(config.head_dim, config.rope));
-  RotaryConfig rope;
+common::RotaryConfig FixDynamic(const common::ModelConfig& config, double factor, double original,
+                                double length) {
+  const auto dim = static_cast<double>(common::RotaryDim(config.head_dim, config.rope));
+  common::RotaryConfig rope;
   rope.partial_factor = config.rope.partial_factor;
   rope.theta =
       config.rope.theta * std::pow(factor * length / original - (factor - 1.0), dim / (dim - 2.0));
@@ -31,45 +33,47 @@ RotaryConfig FixDynamic(const ModelConfig& config, double factor, double origina
 }
 
 // The file's own scaling, at rows of `length`.
-RotaryConfig FixFile(const ModelConfig& config, int64_t length) {
-  RotaryConfig rope = config.rope;
-  if (rope.kind == RotaryKind::kDynamic && length > config.max_position_embeddings) {
+common::RotaryConfig FixFile(const common::ModelConfig& config, int64_t length) {
+  common::RotaryConfig rope = config.rope;
+  if (rope.kind == common::RotaryKind::kDynamic && length > config.max_position_embeddings) {
     return FixDynamic(config, rope.factor, static_cast<double>(config.max_position_embeddings),
                       static_cast<double>(length));
   }
-  if (rope.kind == RotaryKind::kLongRope && length > rope.original_length) {
+  if (rope.kind == common::RotaryKind::kLongRope && length > rope.original_length) {
     rope.short_factor = rope.long_factor;
   }
   return rope;
 }
 
-RotaryConfig Scaled(const ModelConfig& config, RotaryKind kind, double factor) {
-  RotaryConfig rope;
+common::RotaryConfig Scaled(const common::ModelConfig& config, common::RotaryKind kind,
+                            double factor) {
+  common::RotaryConfig rope;
   // A yarn of another factor keeps the file's other parameters.
-  if (kind == RotaryKind::kYarn && config.rope.kind == kind) rope = config.rope;
+  if (kind == common::RotaryKind::kYarn && config.rope.kind == kind) rope = config.rope;
   rope.attention_factor.reset();
   rope.theta = config.rope.theta;
   rope.partial_factor = config.rope.partial_factor;
-  rope.kind = factor > 1.0 ? kind : RotaryKind::kDefault;
+  rope.kind = factor > 1.0 ? kind : common::RotaryKind::kDefault;
   rope.factor = factor;
   rope.original_length =
-      rope.kind == RotaryKind::kYarn ? config.original_max_position_embeddings : 0;
+      rope.kind == common::RotaryKind::kYarn ? config.original_max_position_embeddings : 0;
   return rope;
 }
 
-std::string BeyondReach(const ModelConfig& config, int64_t length) {
+std::string BeyondReach(const common::ModelConfig& config, int64_t length) {
   return absl::StrCat("max_sequence_length is ", length, " and the model's own ",
-                      RotaryKindName(config.rope.kind), " position embedding reaches ",
+                      common::RotaryKindName(config.rope.kind), " position embedding reaches ",
                       static_cast<int64_t>(Reach(config)), " tokens");
 }
 
-absl::StatusOr<JobRotary> Default(const ModelConfig& config, double by_length, int64_t length) {
-  const RotaryKind kind = config.rope.kind;
-  if (kind == RotaryKind::kDefault || kind == RotaryKind::kLinear) {
-    return JobRotary{Scaled(config, RotaryKind::kLinear, std::max(config.rope.factor, by_length)),
-                     ""};
+absl::StatusOr<JobRotary> Default(const common::ModelConfig& config, double by_length,
+                                  int64_t length) {
+  const common::RotaryKind kind = config.rope.kind;
+  if (kind == common::RotaryKind::kDefault || kind == common::RotaryKind::kLinear) {
+    return JobRotary{
+        Scaled(config, common::RotaryKind::kLinear, std::max(config.rope.factor, by_length)), ""};
   }
-  if (kind != RotaryKind::kDynamic && static_cast<double>(length) > Reach(config)) {
+  if (kind != common::RotaryKind::kDynamic && static_cast<double>(length) > Reach(config)) {
     return absl::InvalidArgumentError(absl::StrCat(
         "method.rope_scaling: ", BeyondReach(config, length),
         ". Say what is to replace it, with type and factor, or keep it with type: default"));
@@ -77,10 +81,11 @@ absl::StatusOr<JobRotary> Default(const ModelConfig& config, double by_length, i
   return JobRotary{FixFile(config, length), ""};
 }
 
-absl::StatusOr<JobRotary> Asked(const ModelConfig& config, const common::RopeScalingSpec& asked,
-                                double by_length, int64_t length) {
+absl::StatusOr<JobRotary> Asked(const common::ModelConfig& config,
+                                const common::RopeScalingSpec& asked, double by_length,
+                                int64_t length) {
   const bool yarn = asked.type == RopeType::kYarn;
-  const bool same = yarn && config.rope.kind == RotaryKind::kYarn;
+  const bool same = yarn && config.rope.kind == common::RotaryKind::kYarn;
   if (same && !asked.factor && static_cast<double>(length) <= Reach(config)) {
     return JobRotary{config.rope, ""};
   }
@@ -88,30 +93,32 @@ absl::StatusOr<JobRotary> Asked(const ModelConfig& config, const common::RopeSca
   JobRotary job;
   const auto original = static_cast<double>(config.original_max_position_embeddings);
   if (asked.type == RopeType::kDynamic) {
-    if (RotaryDim(config.head_dim, config.rope) <= 2) {
+    if (common::RotaryDim(config.head_dim, config.rope) <= 2) {
       return absl::InvalidArgumentError(
           "method.rope_scaling.type: the model's heads are too small for dynamic");
     }
     job.rope =
         FixDynamic(config, factor, original, std::max(original, static_cast<double>(length)));
   } else {
-    job.rope = Scaled(config, yarn ? RotaryKind::kYarn : RotaryKind::kLinear, factor);
+    job.rope =
+        Scaled(config, yarn ? common::RotaryKind::kYarn : common::RotaryKind::kLinear, factor);
   }
-  const RotaryKind replaced = config.rope.kind;
-  if (replaced != RotaryKind::kDefault && replaced != job.rope.kind) {
-    job.warning = absl::StrCat("method.rope_scaling replaces the model's own ",
-                               RotaryKindName(replaced), " scaling, counted from its original ",
-                               config.original_max_position_embeddings, " tokens");
+  const common::RotaryKind replaced = config.rope.kind;
+  if (replaced != common::RotaryKind::kDefault && replaced != job.rope.kind) {
+    job.warning = absl::StrCat(
+        "method.rope_scaling replaces the model's own ", common::RotaryKindName(replaced),
+        " scaling, counted from its original ", config.original_max_position_embeddings, " tokens");
   }
   return job;
 }
 
 }  // namespace
 
-absl::StatusOr<JobRotary> JobRope(const ModelConfig& config, const common::RopeScalingSpec& asked,
+absl::StatusOr<JobRotary> JobRope(const common::ModelConfig& config,
+                                  const common::RopeScalingSpec& asked,
                                   int64_t max_sequence_length) {
   if (asked.type == RopeType::kDefault) {
-    const bool beyond = config.rope.kind != RotaryKind::kDynamic &&
+    const bool beyond = config.rope.kind != common::RotaryKind::kDynamic &&
                         static_cast<double>(max_sequence_length) > Reach(config);
     return JobRotary{FixFile(config, max_sequence_length),
                      beyond ? absl::StrCat(BeyondReach(config, max_sequence_length),
@@ -129,13 +136,14 @@ absl::StatusOr<JobRotary> JobRope(const ModelConfig& config, const common::RopeS
   LONGLORA_ASSIGN_OR_RETURN(JobRotary job,
                             wish ? Asked(config, asked, by_length, max_sequence_length)
                                  : Default(config, by_length, max_sequence_length));
-  const bool scaled = job.rope.kind == RotaryKind::kLinear || job.rope.kind == RotaryKind::kYarn;
+  const bool scaled =
+      job.rope.kind == common::RotaryKind::kLinear || job.rope.kind == common::RotaryKind::kYarn;
   if (scaled && config.longrope_only) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("method.rope_scaling: transformers knows no ", RotaryKindName(job.rope.kind),
-                     " scaling for model type ", config.model_type,
-                     "; keep max_sequence_length within ", config.max_position_embeddings,
-                     ", or use dynamic, or default to go beyond without scaling"));
+    return absl::InvalidArgumentError(absl::StrCat(
+        "method.rope_scaling: transformers knows no ", common::RotaryKindName(job.rope.kind),
+        " scaling for model type ", config.model_type, "; keep max_sequence_length within ",
+        config.max_position_embeddings,
+        ", or use dynamic, or default to go beyond without scaling"));
   }
   return job;
 }

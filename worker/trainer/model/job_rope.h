@@ -7,13 +7,13 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "common/base_model/model_config.h"
 #include "common/trainer_protocol/train_spec.h"
-#include "worker/trainer/model/model_config.h"
 
 namespace longlora::trainer {
 
 struct JobRotary {
-  RotaryConfig rope;
+  common::RotaryConfig rope;
   std::string warning;  // what the user should know of it; empty: nothing
 };
 
@@ -24,7 +24,8 @@ struct JobRotary {
 // are fixed at the row's, so that training, evaluation and the exported model turn alike: dynamic
 // becomes the default kind with a larger theta, longrope keeps one of its two lists. A missing
 // factor is max(1, max_sequence_length / original length).
-absl::StatusOr<JobRotary> JobRope(const ModelConfig& config, const common::RopeScalingSpec& asked,
+absl::StatusOr<JobRotary> JobRope(const common::ModelConfig& config,
+                                  const common::RopeScalingSpec& asked,
                                   int64_t max_sequence_length);
 
 }  // namespace longlora::trainer

@@ -61,7 +61,7 @@ struct LlamaModel::Layer {
   }
 
   // x: [B, T, E] -> the same.
-  Tensor Forward(const ModelConfig& config, const Tensor& x, const RotaryTables& rotary,
+  Tensor Forward(const common::ModelConfig& config, const Tensor& x, const RotaryTables& rotary,
                  const std::vector<RowSegments>& segments) const {
     const Tensor attended =
         Attention(config, RmsNorm(x, input_norm.value, config.rms_norm_eps), rotary, segments);
@@ -69,7 +69,7 @@ struct LlamaModel::Layer {
     return h + Mlp(RmsNorm(h, post_attention_norm.value, config.rms_norm_eps));
   }
 
-  Tensor Attention(const ModelConfig& config, const Tensor& x, const RotaryTables& rotary,
+  Tensor Attention(const common::ModelConfig& config, const Tensor& x, const RotaryTables& rotary,
                    const std::vector<RowSegments>& segments) const {
     const int64_t rows = x.size(0), tokens = x.size(1);
     const std::vector<Tensor> projected = Project(config, x);
@@ -90,7 +90,7 @@ struct LlamaModel::Layer {
   }
 
   // Queries, keys and values: [B, T, heads x D] each, contiguous.
-  std::vector<Tensor> Project(const ModelConfig& config, const Tensor& x) const {
+  std::vector<Tensor> Project(const common::ModelConfig& config, const Tensor& x) const {
     if (qkv.size() == 3) return {qkv[0].Forward(x), qkv[1].Forward(x), qkv[2].Forward(x)};
     const int64_t q = config.num_heads * config.head_dim;
     const int64_t kv = config.num_kv_heads * config.head_dim;
@@ -111,15 +111,15 @@ struct LlamaModel::Layer {
 namespace {
 
 // Present in some files although the model does not need them.
-bool IsRedundant(const ModelConfig& config, const std::string& name) {
+bool IsRedundant(const common::ModelConfig& config, const std::string& name) {
   return (config.tie_word_embeddings && name == "lm_head.weight") ||
          absl::EndsWith(name, "rotary_emb.inv_freq");
 }
 
-absl::Status CheckNamesAndShapes(const ModelConfig& config,
+absl::Status CheckNamesAndShapes(const common::ModelConfig& config,
                                  const std::map<std::string, Tensor>& weights) {
   std::map<std::string, std::vector<int64_t>> wanted;
-  for (auto& [name, shape] : ParameterShapes(config)) wanted[name] = shape;
+  for (auto& [name, shape] : common::ParameterShapes(config)) wanted[name] = shape;
   for (const auto& [name, tensor] : weights) {
     const auto it = wanted.find(name);
     if (it == wanted.end()) {
@@ -149,13 +149,13 @@ bool IsNorm(const std::string& name) { return absl::EndsWith(name, "norm.weight"
 
 }  // namespace
 
-LlamaModel::LlamaModel(const ModelConfig& config, const ModelOptions& options)
+LlamaModel::LlamaModel(const common::ModelConfig& config, const ModelOptions& options)
     : config_(config),
       options_(options),
       inverse_frequencies_(InverseFrequencies(config.head_dim, options.rope).to(options.device)) {}
 
 absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(
-    const ModelConfig& config, const std::map<std::string, Tensor>& weights,
+    const common::ModelConfig& config, const std::map<std::string, Tensor>& weights,
     const ModelOptions& options) {
   LONGLORA_RETURN_IF_ERROR(CheckNamesAndShapes(config, weights));
   // fp64 models (tests) keep their masters in fp64 too.
@@ -174,12 +174,12 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(
   const torch::NoGradGuard no_grad;
   auto model = std::unique_ptr<LlamaModel>(new LlamaModel(config, options));
   model->embedding_ = take("model.embed_tokens.weight");
-  const std::vector<LinearShape> shapes = LayerLinears(config);
+  const std::vector<common::LinearShape> shapes = common::LayerLinears(config);
   const size_t num_qkv = config.fused ? 1 : 3;
   for (int64_t i = 0; i < config.num_layers; ++i) {
     const std::string prefix = absl::StrCat("model.layers.", i, ".");
     std::vector<Linear> linears;
-    for (const LinearShape& shape : shapes) {
+    for (const common::LinearShape& shape : shapes) {
       const std::string name = prefix + shape.name;
       linears.push_back(
           {name, take(name + ".weight"), shape.bias ? take(name + ".bias") : Tensor(), nullptr});
@@ -205,8 +205,8 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(
 }
 
 Tensor LlamaModel::Forward(const ModelInput& input, bool checkpoint_activations) const {
-  const RotaryTables rotary =
-      MakeRotaryTables(input.position_ids, inverse_frequencies_, AttentionFactor(options_.rope));
+  const RotaryTables rotary = MakeRotaryTables(input.position_ids, inverse_frequencies_,
+                                               common::AttentionFactor(options_.rope));
   Tensor x = torch::embedding(embedding_, input.input_ids, config_.pad_token_id).to(options_.dtype);
   for (const std::shared_ptr<Layer>& layer : layers_) {
     // By value: the closure outlives this call when it runs again in backward.

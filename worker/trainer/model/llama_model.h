@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "common/base_model/model_config.h"
 #include "worker/trainer/attention/segments.h"
 #include "worker/trainer/model/linear.h"
-#include "worker/trainer/model/model_config.h"
 #include "worker/trainer/torch.h"
 
 namespace longlora::trainer {
@@ -22,7 +22,7 @@ namespace longlora::trainer {
 struct ModelOptions {
   torch::ScalarType dtype = torch::kBFloat16;  // compute dtype
   torch::Device device = torch::kCPU;
-  RotaryConfig rope;             // see JobRope()
+  common::RotaryConfig rope;     // see JobRope()
   bool train_embedding = false;  // model.embed_tokens.weight; moves a tied output head with it
   bool train_norms = false;      // every norm's weight
 };
@@ -48,13 +48,13 @@ class LlamaModel {
   // besides the parameters: a redundant lm_head.weight of a tied model, and old files'
   // rotary_emb.inv_freq.
   static absl::StatusOr<std::unique_ptr<LlamaModel>> Create(
-      const ModelConfig& config, const std::map<std::string, torch::Tensor>& weights,
+      const common::ModelConfig& config, const std::map<std::string, torch::Tensor>& weights,
       const ModelOptions& options);
 
   LlamaModel(const LlamaModel&) = delete;
   LlamaModel& operator=(const LlamaModel&) = delete;
 
-  const ModelConfig& config() const { return config_; }
+  const common::ModelConfig& config() const { return config_; }
   const ModelOptions& options() const { return options_; }
 
   // Final hidden states after the last norm, [B, T, E] in the compute dtype. With gradients enabled
@@ -79,9 +79,9 @@ class LlamaModel {
  private:
   struct Layer;
 
-  LlamaModel(const ModelConfig& config, const ModelOptions& options);
+  LlamaModel(const common::ModelConfig& config, const ModelOptions& options);
 
-  ModelConfig config_;
+  common::ModelConfig config_;
   ModelOptions options_;
   torch::Tensor embedding_;
   std::vector<std::shared_ptr<Layer>> layers_;

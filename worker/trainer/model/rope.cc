@@ -54,7 +54,7 @@ class RotaryFunction : public torch::autograd::Function<RotaryFunction> {
 
 // Yarn (Peng et al. 2023, section 3.2): angles that turn often within the original length keep
 // their speed, those that turn rarely are interpolated, those between are mixed.
-Tensor Yarn(const Tensor& wide, int64_t dim, const RotaryConfig& rope) {
+Tensor Yarn(const Tensor& wide, int64_t dim, const common::RotaryConfig& rope) {
   constexpr double kPi = 3.141592653589793;
   const auto original = static_cast<double>(rope.original_length);
   // The index at which an angle turns `rotations` times.
@@ -77,7 +77,7 @@ Tensor Yarn(const Tensor& wide, int64_t dim, const RotaryConfig& rope) {
 }
 
 // Llama 3.1: the same idea by wavelength.
-Tensor Llama3(const Tensor& plain, const RotaryConfig& rope) {
+Tensor Llama3(const Tensor& plain, const common::RotaryConfig& rope) {
   constexpr double kPi = 3.141592653589793;
   const auto original = static_cast<double>(rope.original_length);
   const double low_wavelength = original / rope.low_freq_factor;
@@ -93,21 +93,21 @@ Tensor Llama3(const Tensor& plain, const RotaryConfig& rope) {
 
 }  // namespace
 
-Tensor InverseFrequencies(int64_t head_dim, const RotaryConfig& rope) {
-  const int64_t dim = RotaryDim(head_dim, rope);
+Tensor InverseFrequencies(int64_t head_dim, const common::RotaryConfig& rope) {
+  const int64_t dim = common::RotaryDim(head_dim, rope);
   const Tensor wide =  // theta^(2i / dim)
       torch::pow(rope.theta, torch::arange(0, dim, 2, torch::kFloat32) / static_cast<double>(dim));
   switch (rope.kind) {
-    case RotaryKind::kDefault:
-    case RotaryKind::kDynamic:
+    case common::RotaryKind::kDefault:
+    case common::RotaryKind::kDynamic:
       return 1.0 / wide;
-    case RotaryKind::kLinear:
+    case common::RotaryKind::kLinear:
       return 1.0 / wide / rope.factor;
-    case RotaryKind::kYarn:
+    case common::RotaryKind::kYarn:
       return Yarn(wide, dim, rope);
-    case RotaryKind::kLlama3:
+    case common::RotaryKind::kLlama3:
       return Llama3(1.0 / wide, rope);
-    case RotaryKind::kLongRope:
+    case common::RotaryKind::kLongRope:
       return 1.0 / (torch::tensor(rope.short_factor, torch::kFloat32) * wide);
   }
   return 1.0 / wide;

@@ -3,7 +3,7 @@
 #ifndef LONGLORA_WORKER_TRAINER_MODEL_ROPE_H_
 #define LONGLORA_WORKER_TRAINER_MODEL_ROPE_H_
 
-#include "worker/trainer/model/rotary_config.h"
+#include "common/base_model/rotary_config.h"
 #include "worker/trainer/torch.h"
 
 namespace longlora::trainer {
@@ -11,7 +11,7 @@ namespace longlora::trainer {
 // [RotaryDim / 2] fp32: theta^(-2i / RotaryDim), scaled as the kind says; computed as transformers
 // does. Kinds that depend on the length of the text must be fixed at one before (JobRope): dynamic
 // is plain here, longrope uses short_factor.
-torch::Tensor InverseFrequencies(int64_t head_dim, const RotaryConfig& rope);
+torch::Tensor InverseFrequencies(int64_t head_dim, const common::RotaryConfig& rope);
 
 // What one forward pass rotates by; the same for every layer.
 struct RotaryTables {

@@ -19,7 +19,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 std::unique_ptr<LlamaModel> MakeModel(bool embedding, bool norms, bool tied = false) {
-  ModelConfig config = TinyConfig();
+  common::ModelConfig config = TinyConfig();
   config.tie_word_embeddings = tied;
   ModelOptions options;
   options.dtype = torch::kFloat64;

@@ -19,8 +19,9 @@ using ::longlora::testing::StatusIs;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-ModelConfig Model(RotaryConfig rope = {}, int64_t max_positions = 4096, int64_t original = 0) {
-  ModelConfig config;
+common::ModelConfig Model(common::RotaryConfig rope = {}, int64_t max_positions = 4096,
+                          int64_t original = 0) {
+  common::ModelConfig config;
   config.head_dim = 64;
   config.max_position_embeddings = max_positions;
   config.original_max_position_embeddings = original > 0 ? original : max_positions;
@@ -30,30 +31,33 @@ ModelConfig Model(RotaryConfig rope = {}, int64_t max_positions = 4096, int64_t 
 }
 
 // As Llama-3.1-8B.
-ModelConfig Llama31() {
-  return Model({.kind = RotaryKind::kLlama3, .theta = 5e5, .factor = 8.0}, 131072, 8192);
+common::ModelConfig Llama31() {
+  return Model({.kind = common::RotaryKind::kLlama3, .theta = 5e5, .factor = 8.0}, 131072, 8192);
 }
 
-RotaryConfig Rope(const ModelConfig& config, const RopeScalingSpec& asked, int64_t length) {
+common::RotaryConfig Rope(const common::ModelConfig& config, const RopeScalingSpec& asked,
+                          int64_t length) {
   const auto job = JobRope(config, asked, length);
   EXPECT_OK(job);
-  return job.ok() ? job->rope : RotaryConfig();
+  return job.ok() ? job->rope : common::RotaryConfig();
 }
 
 TEST(JobRopeTest, LinearStretchesToTheRowAndNeverShrinks) {
-  EXPECT_EQ(Rope(Model(), {}, 16384), (RotaryConfig{.kind = RotaryKind::kLinear, .factor = 4.0}));
-  EXPECT_EQ(Rope(Model(), {}, 2048), RotaryConfig());
+  EXPECT_EQ(Rope(Model(), {}, 16384),
+            (common::RotaryConfig{.kind = common::RotaryKind::kLinear, .factor = 4.0}));
+  EXPECT_EQ(Rope(Model(), {}, 2048), common::RotaryConfig());
   EXPECT_EQ(Rope(Model(), {.factor = 3.0}, 16384).factor, 3.0);
-  const ModelConfig stretched = Model({.kind = RotaryKind::kLinear, .factor = 8.0});
+  const common::ModelConfig stretched = Model({.kind = common::RotaryKind::kLinear, .factor = 8.0});
   EXPECT_EQ(Rope(stretched, {}, 16384).factor, 8.0);
-  EXPECT_EQ(Rope(stretched, {.factor = 1.0}, 4096), RotaryConfig());
+  EXPECT_EQ(Rope(stretched, {.factor = 1.0}, 4096), common::RotaryConfig());
 }
 
 TEST(JobRopeTest, ByDefaultAScalingOfTheFileStandsAsFarAsItReaches) {
   EXPECT_EQ(Rope(Llama31(), {}, 131072), Llama31().rope);
   EXPECT_THAT(JobRope(Llama31(), {}, 131073),
               StatusIs(absl::StatusCode::kInvalidArgument, "llama3 position embedding reaches"));
-  const ModelConfig yarn = Model({.kind = RotaryKind::kYarn, .factor = 4.0}, 4096, 4096);
+  const common::ModelConfig yarn =
+      Model({.kind = common::RotaryKind::kYarn, .factor = 4.0}, 4096, 4096);
   EXPECT_EQ(Rope(yarn, {}, 16384), yarn.rope);
   EXPECT_THAT(JobRope(yarn, {}, 16385), StatusIs(absl::StatusCode::kInvalidArgument, "16384"));
 }
@@ -61,7 +65,7 @@ TEST(JobRopeTest, ByDefaultAScalingOfTheFileStandsAsFarAsItReaches) {
 TEST(JobRopeTest, AWishReplacesTheFilesScalingAloudFromTheOriginalLength) {
   const auto job = JobRope(Llama31(), {.type = RopeType::kYarn}, 262144);
   ASSERT_OK(job);
-  EXPECT_EQ(job->rope.kind, RotaryKind::kYarn);
+  EXPECT_EQ(job->rope.kind, common::RotaryKind::kYarn);
   EXPECT_EQ(job->rope.factor, 32.0);
   EXPECT_EQ(job->rope.original_length, 8192);
   EXPECT_EQ(job->rope.theta, 5e5);
@@ -69,9 +73,9 @@ TEST(JobRopeTest, AWishReplacesTheFilesScalingAloudFromTheOriginalLength) {
 }
 
 TEST(JobRopeTest, YarnOfAYarnKeepsItsParametersAndStandsWhereItReaches) {
-  const ModelConfig yarn =
-      Model({.kind = RotaryKind::kYarn, .factor = 4.0, .attention_factor = 1.5, .beta_fast = 16},
-            16384, 4096);
+  const common::ModelConfig yarn = Model(
+      {.kind = common::RotaryKind::kYarn, .factor = 4.0, .attention_factor = 1.5, .beta_fast = 16},
+      16384, 4096);
   EXPECT_EQ(Rope(yarn, {.type = RopeType::kYarn}, 16384), yarn.rope);
   const auto wider = JobRope(yarn, {.type = RopeType::kYarn}, 32768);
   ASSERT_OK(wider);
@@ -82,20 +86,21 @@ TEST(JobRopeTest, YarnOfAYarnKeepsItsParametersAndStandsWhereItReaches) {
 }
 
 TEST(JobRopeTest, DynamicIsFixedAtTheRowAsALargerBase) {
-  const RotaryConfig fixed = Rope(Model(), {.type = RopeType::kDynamic, .factor = 2.0}, 8192);
-  EXPECT_EQ(fixed.kind, RotaryKind::kDefault);
+  const common::RotaryConfig fixed =
+      Rope(Model(), {.type = RopeType::kDynamic, .factor = 2.0}, 8192);
+  EXPECT_EQ(fixed.kind, common::RotaryKind::kDefault);
   EXPECT_DOUBLE_EQ(fixed.theta, 10000.0 * std::pow(2.0 * 2.0 - 1.0, 64.0 / 62.0));
-  const ModelConfig dynamic = Model({.kind = RotaryKind::kDynamic, .factor = 2.0});
+  const common::ModelConfig dynamic = Model({.kind = common::RotaryKind::kDynamic, .factor = 2.0});
   EXPECT_EQ(Rope(dynamic, {}, 8192), fixed);
   EXPECT_EQ(Rope(dynamic, {}, 4096), dynamic.rope);
 }
 
 TEST(JobRopeTest, LongRopeKeepsTheListOfTheRowsLength) {
-  ModelConfig config = Model({.kind = RotaryKind::kLongRope,
-                              .factor = 32.0,
-                              .short_factor = std::vector<double>(32, 1.0),
-                              .long_factor = std::vector<double>(32, 2.0)},
-                             131072, 4096);
+  common::ModelConfig config = Model({.kind = common::RotaryKind::kLongRope,
+                                      .factor = 32.0,
+                                      .short_factor = std::vector<double>(32, 1.0),
+                                      .long_factor = std::vector<double>(32, 2.0)},
+                                     131072, 4096);
   EXPECT_EQ(Rope(config, {}, 4096), config.rope);
   EXPECT_EQ(Rope(config, {}, 4097).short_factor, config.rope.long_factor);
 }
@@ -111,7 +116,7 @@ TEST(JobRopeTest, DefaultKeepsTheFilesAndWarnsBeyondItsReach) {
 }
 
 TEST(JobRopeTest, AScalingThatTheExportedModelCouldNotCarryIsRefused) {
-  ModelConfig phi3 = Model();
+  common::ModelConfig phi3 = Model();
   phi3.model_type = "phi3";
   phi3.longrope_only = true;
   EXPECT_THAT(JobRope(phi3, {}, 8192), StatusIs(absl::StatusCode::kInvalidArgument,

@@ -83,7 +83,7 @@ TEST(LayersBf16Test, NormAndRotationAreRoundedOnce) {
 TEST(RopeTest, LinearScalingShrinksEveryAngleByTheFactor) {
   const Tensor plain = InverseFrequencies(8, {.theta = 10000.0, .factor = 1.0});
   const Tensor scaled =
-      InverseFrequencies(8, {.kind = RotaryKind::kLinear, .theta = 10000.0, .factor = 4.0});
+      InverseFrequencies(8, {.kind = common::RotaryKind::kLinear, .theta = 10000.0, .factor = 4.0});
   EXPECT_TRUE(torch::allclose(scaled * 4.0, plain));
   EXPECT_NEAR(plain[1].item<double>(), 0.1, 1e-6);  // 10000^(-2/8)
 }

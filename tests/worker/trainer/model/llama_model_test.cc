@@ -20,7 +20,7 @@ namespace {
 using ::longlora::testing::StatusIs;
 
 std::unique_ptr<LlamaModel> MakeModel(torch::ScalarType dtype = torch::kFloat64,
-                                      const ModelConfig& config = TinyConfig()) {
+                                      const common::ModelConfig& config = TinyConfig()) {
   ModelOptions options;
   options.dtype = dtype;
   options.train_embedding = options.train_norms = true;
@@ -100,7 +100,7 @@ TEST(LlamaModelTest, CheckpointingChangesNoGradient) {
 }
 
 TEST(LlamaModelTest, PadTokenEmbeddingGetsNoGradientFromInputs) {
-  ModelConfig config = TinyConfig();
+  common::ModelConfig config = TinyConfig();
   config.pad_token_id = 3;
   const auto model = MakeModel(torch::kFloat64, config);
   ModelInput input = RandomInput(config, 1, 20, DenseSegments({0, 20}));
@@ -131,7 +131,7 @@ TEST(LlamaModelTest, MastersKeepTheFilesFullPrecision) {
 }
 
 TEST(LlamaModelCreateTest, TensorsThatDoNotFitTheConfigAreRefusedByName) {
-  const ModelConfig config = TinyConfig();
+  const common::ModelConfig config = TinyConfig();
   const auto create = [&](auto change) {
     auto weights = RandomWeights(config);
     change(weights);
@@ -152,7 +152,7 @@ TEST(LlamaModelCreateTest, TensorsThatDoNotFitTheConfigAreRefusedByName) {
 }
 
 TEST(LlamaModelCreateTest, TiedModelUsesTheEmbeddingAsHeadAndIgnoresARedundantOne) {
-  ModelConfig config = TinyConfig();
+  common::ModelConfig config = TinyConfig();
   config.tie_word_embeddings = true;
   auto weights = RandomWeights(config);
   weights["lm_head.weight"] = weights.at("model.embed_tokens.weight") + 1.0;

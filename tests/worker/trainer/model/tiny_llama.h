@@ -10,8 +10,8 @@
 
 namespace longlora::trainer {
 
-inline ModelConfig TinyConfig() {
-  ModelConfig config;
+inline common::ModelConfig TinyConfig() {
+  common::ModelConfig config;
   config.vocab_size = 50;
   config.hidden_size = 24;
   config.intermediate_size = 40;
@@ -25,17 +25,17 @@ inline ModelConfig TinyConfig() {
   return config;
 }
 
-inline std::map<std::string, torch::Tensor> RandomWeights(const ModelConfig& config) {
+inline std::map<std::string, torch::Tensor> RandomWeights(const common::ModelConfig& config) {
   torch::manual_seed(11);
   std::map<std::string, torch::Tensor> weights;
-  for (const auto& [name, shape] : ParameterShapes(config)) {
+  for (const auto& [name, shape] : common::ParameterShapes(config)) {
     weights[name] = torch::randn(shape, torch::kFloat64) * 0.2 + (shape.size() == 1 ? 1.0 : 0.0);
   }
   return weights;
 }
 
 // Rows of random tokens, one document each.
-inline ModelInput RandomInput(const ModelConfig& config, int64_t rows, int64_t tokens,
+inline ModelInput RandomInput(const common::ModelConfig& config, int64_t rows, int64_t tokens,
                               const RowSegments& segments) {
   torch::manual_seed(12);
   return {torch::randint(config.vocab_size, {rows, tokens}, torch::kInt64),

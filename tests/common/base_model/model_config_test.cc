@@ -1,7 +1,7 @@
 // Goal: a config.json is read as transformers reads it, and whatever is broken, lying or not
 // computed here is refused by name, never a crash. Method: a valid object with one key changed at a
 // time, and truncations of a valid text.
-#include "worker/trainer/model/model_config.h"
+#include "common/base_model/model_config.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,7 +11,7 @@
 
 #include "tests/testing/status_matchers.h"
 
-namespace longlora::trainer {
+namespace longlora::common {
 namespace {
 
 using ::longlora::testing::StatusIs;
@@ -286,4 +286,4 @@ TEST(ParameterShapesTest, BiasesHeadNormsAndFusedLinearsStandWhereTheFilesHaveTh
 }
 
 }  // namespace
-}  // namespace longlora::trainer
+}  // namespace longlora::common

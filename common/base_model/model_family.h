@@ -1,15 +1,15 @@
 // The decoders this trainer computes, one row of a table each: what tells them apart from Llama.
 // Pure data, taken from the modeling and configuration files of transformers 5; model_config reads
 // a config.json by it, and nothing else asks for a family's name.
-#ifndef LONGLORA_WORKER_TRAINER_MODEL_MODEL_FAMILY_H_
-#define LONGLORA_WORKER_TRAINER_MODEL_MODEL_FAMILY_H_
+#ifndef LONGLORA_COMMON_BASE_MODEL_MODEL_FAMILY_H_
+#define LONGLORA_COMMON_BASE_MODEL_MODEL_FAMILY_H_
 
 #include <cstdint>
 #include <string>
 
 #include "absl/strings/string_view.h"
 
-namespace longlora::trainer {
+namespace longlora::common {
 
 enum class BiasRule {
   kNever,
@@ -51,6 +51,6 @@ const ModelFamily* FindModelFamily(absl::string_view model_type);
 // "llama, mistral, ...", for messages.
 std::string ModelFamilyNames();
 
-}  // namespace longlora::trainer
+}  // namespace longlora::common
 
-#endif  // LONGLORA_WORKER_TRAINER_MODEL_MODEL_FAMILY_H_
+#endif  // LONGLORA_COMMON_BASE_MODEL_MODEL_FAMILY_H_

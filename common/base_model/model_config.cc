@@ -1,17 +1,17 @@
-#include "worker/trainer/model/model_config.h"
+#include "common/base_model/model_config.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <optional>
 
 #include "absl/strings/str_cat.h"
+#include "common/base_model/config_fields.h"
+#include "common/base_model/model_family.h"
 #include "common/io/files.h"
 #include "common/status/annotate.h"
 #include "common/status/status_macros.h"
-#include "worker/trainer/model/config_fields.h"
-#include "worker/trainer/model/model_family.h"
 
-namespace longlora::trainer {
+namespace longlora::common {
 namespace {
 
 using Json = nlohmann::json;
@@ -202,9 +202,9 @@ absl::StatusOr<ModelConfig> ParseModelConfig(absl::string_view json) {
 
 absl::StatusOr<ModelConfig> ReadModelConfig(const std::string& directory) {
   const std::string path = absl::StrCat(directory, "/config.json");
-  LONGLORA_ASSIGN_OR_RETURN(const std::string text, common::ReadFile(path, kMaxConfigBytes));
+  LONGLORA_ASSIGN_OR_RETURN(const std::string text, ReadFile(path, kMaxConfigBytes));
   absl::StatusOr<ModelConfig> config = ParseModelConfig(text);
-  if (!config.ok()) return common::Annotate(config.status(), path);
+  if (!config.ok()) return Annotate(config.status(), path);
   return config;
 }
 
@@ -266,4 +266,4 @@ absl::Status CheckWindowCovers(const ModelConfig& config, int64_t max_sequence_l
                    config.sliding_window, " tokens, or a model without a sliding window"));
 }
 
-}  // namespace longlora::trainer
+}  // namespace longlora::common

@@ -1,8 +1,8 @@
 // Reads single keys of a config.json with bounds. Errors are INVALID_ARGUMENT and name the key. A
 // null counts as absent, as transformers writes null for "not set". Pure functions; called by
 // model_config and rotary_config.
-#ifndef LONGLORA_WORKER_TRAINER_MODEL_CONFIG_FIELDS_H_
-#define LONGLORA_WORKER_TRAINER_MODEL_CONFIG_FIELDS_H_
+#ifndef LONGLORA_COMMON_BASE_MODEL_CONFIG_FIELDS_H_
+#define LONGLORA_COMMON_BASE_MODEL_CONFIG_FIELDS_H_
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -13,7 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
-namespace longlora::trainer {
+namespace longlora::common {
 
 absl::Status BadField(absl::string_view key, absl::string_view reason);
 
@@ -43,6 +43,6 @@ absl::StatusOr<bool> BooleanField(const nlohmann::json& object, const char* key,
 absl::StatusOr<std::vector<double>> NumbersField(const nlohmann::json& object, const char* key,
                                                  int64_t count, double min, double max);
 
-}  // namespace longlora::trainer
+}  // namespace longlora::common
 
-#endif  // LONGLORA_WORKER_TRAINER_MODEL_CONFIG_FIELDS_H_
+#endif  // LONGLORA_COMMON_BASE_MODEL_CONFIG_FIELDS_H_

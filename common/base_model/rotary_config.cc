@@ -1,15 +1,15 @@
-#include "worker/trainer/model/rotary_config.h"
+#include "common/base_model/rotary_config.h"
 
 #include <cmath>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/base_model/config_fields.h"
 #include "common/status/annotate.h"
 #include "common/status/status_macros.h"
-#include "worker/trainer/model/config_fields.h"
 
-namespace longlora::trainer {
+namespace longlora::common {
 namespace {
 
 using Json = nlohmann::json;
@@ -206,8 +206,8 @@ absl::StatusOr<ParsedRotary> ParseRotary(const Json& config, const RotaryContext
     break;
   }
   absl::StatusOr<ParsedRotary> parsed = ParseRope(config, *rope, context);
-  if (!parsed.ok() && rope != &none) return common::Annotate(parsed.status(), key);
+  if (!parsed.ok() && rope != &none) return Annotate(parsed.status(), key);
   return parsed;
 }
 
-}  // namespace longlora::trainer
+}  // namespace longlora::common

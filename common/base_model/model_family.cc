@@ -1,8 +1,8 @@
-#include "worker/trainer/model/model_family.h"
+#include "common/base_model/model_family.h"
 
 #include "absl/strings/str_join.h"
 
-namespace longlora::trainer {
+namespace longlora::common {
 namespace {
 
 constexpr ModelFamily kFamilies[] = {
@@ -55,4 +55,4 @@ std::string ModelFamilyNames() {
   });
 }
 
-}  // namespace longlora::trainer
+}  // namespace longlora::common

@@ -1,11 +1,11 @@
-#include "worker/trainer/model/config_fields.h"
+#include "common/base_model/config_fields.h"
 
 #include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "common/status/status_macros.h"
 
-namespace longlora::trainer {
+namespace longlora::common {
 
 using Json = nlohmann::json;
 
@@ -102,4 +102,4 @@ absl::StatusOr<std::vector<double>> NumbersField(const Json& object, const char*
   return numbers;
 }
 
-}  // namespace longlora::trainer
+}  // namespace longlora::common

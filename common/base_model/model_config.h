@@ -1,8 +1,8 @@
 // The shape of a base model, read from the config.json of a Hugging Face directory. Strict:
 // whatever the model code does not compute exactly as transformers does is refused here. Used by
 // the model, the loader and the exporter. Pure functions but for ReadModelConfig.
-#ifndef LONGLORA_WORKER_TRAINER_MODEL_MODEL_CONFIG_H_
-#define LONGLORA_WORKER_TRAINER_MODEL_MODEL_CONFIG_H_
+#ifndef LONGLORA_COMMON_BASE_MODEL_MODEL_CONFIG_H_
+#define LONGLORA_COMMON_BASE_MODEL_MODEL_CONFIG_H_
 
 #include <cstdint>
 #include <string>
@@ -11,9 +11,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "worker/trainer/model/rotary_config.h"
+#include "common/base_model/rotary_config.h"
 
-namespace longlora::trainer {
+namespace longlora::common {
 
 struct ModelConfig {
   std::string model_type = "llama";
@@ -68,6 +68,6 @@ std::vector<std::pair<std::string, std::vector<int64_t>>> ParameterShapes(
 // neither pattern has such a window, so training would not be what the model does.
 absl::Status CheckWindowCovers(const ModelConfig& config, int64_t max_sequence_length);
 
-}  // namespace longlora::trainer
+}  // namespace longlora::common
 
-#endif  // LONGLORA_WORKER_TRAINER_MODEL_MODEL_CONFIG_H_
+#endif  // LONGLORA_COMMON_BASE_MODEL_MODEL_CONFIG_H_

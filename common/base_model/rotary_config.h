@@ -1,8 +1,8 @@
 // How far the heads of a model turn by position, as a config.json says it: rope_parameters in
 // transformers 5, rope_scaling and rope_theta before. Read as transformers reads it
 // (modeling_rope_utils). Pure functions.
-#ifndef LONGLORA_WORKER_TRAINER_MODEL_ROTARY_CONFIG_H_
-#define LONGLORA_WORKER_TRAINER_MODEL_ROTARY_CONFIG_H_
+#ifndef LONGLORA_COMMON_BASE_MODEL_ROTARY_CONFIG_H_
+#define LONGLORA_COMMON_BASE_MODEL_ROTARY_CONFIG_H_
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -12,7 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
-namespace longlora::trainer {
+namespace longlora::common {
 
 enum class RotaryKind { kDefault, kLinear, kDynamic, kYarn, kLongRope, kLlama3 };
 
@@ -72,6 +72,6 @@ struct ParsedRotary {
 absl::StatusOr<ParsedRotary> ParseRotary(const nlohmann::json& config,
                                          const RotaryContext& context);
 
-}  // namespace longlora::trainer
+}  // namespace longlora::common
 
-#endif  // LONGLORA_WORKER_TRAINER_MODEL_ROTARY_CONFIG_H_
+#endif  // LONGLORA_COMMON_BASE_MODEL_ROTARY_CONFIG_H_

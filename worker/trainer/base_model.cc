@@ -79,7 +79,7 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> ReadModelFiles(const std::string& di
   for (const std::string& name : files.names()) {
     LONGLORA_ASSIGN_OR_RETURN(weights[name], files.Get(name));
   }
-  auto model = LlamaModel::Create(config, weights, options);
+  auto model = LlamaModel::Create(config, std::move(weights), options);
   if (!model.ok()) return common::Annotate(model.status(), directory);
   return model;
 }

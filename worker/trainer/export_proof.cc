@@ -84,7 +84,7 @@ absl::StatusOr<ExportProof> ReadBackAdapter(TrainingJob& job, const std::string&
   LONGLORA_ASSIGN_OR_RETURN(const std::vector<std::string> missing, LoadAdapter(directory, job));
   if (!missing.empty()) return absl::DataLossError(absl::StrCat("it does not hold ", missing[0]));
   for (const Parameter& parameter : job.trained) {
-    if (!parameter.value.isfinite().all().item<bool>()) {
+    if (!AllFinite(parameter.value)) {
       return absl::DataLossError(absl::StrCat(parameter.name, " is not finite"));
     }
   }

@@ -53,8 +53,8 @@ void CheckSettings(const Json& config, const AdapterShape& expected,
   if (config.value("peft_type", Json()) != Json("LORA")) {
     problems.push_back("peft_type is not LORA");
   }
-  for (const char* key : {"use_dora", "fan_in_fan_out", "rank_pattern",
-                          "alpha_pattern", "layer_replication", "lora_bias"}) {
+  for (const char* key : {"use_dora", "fan_in_fan_out", "rank_pattern", "alpha_pattern",
+                          "layer_replication", "lora_bias"}) {
     if (IsSet(config, key))
       problems.push_back(absl::StrCat(key, " is set, which is not supported"));
   }
@@ -69,8 +69,8 @@ void CheckSettings(const Json& config, const AdapterShape& expected,
   const bool use_rslora = IsSet(config, "use_rslora");
   if (use_rslora != expected.use_rslora) {
     const char* const value = use_rslora ? "true" : "false";
-    problems.push_back(absl::StrCat("its use_rslora is ", value,
-                                    ": set method.lora.use_rslora to ", value));
+    problems.push_back(
+        absl::StrCat("its use_rslora is ", value, ": set method.lora.use_rslora to ", value));
   }
   const double alpha = NumberOr(config, "lora_alpha", 0);
   if (alpha != expected.alpha) {
@@ -97,7 +97,7 @@ class Importer {
 
   bool Contains(const std::string& key) const { return file_.entries().count(key) != 0; }
 
-  // fp32 copy of `key`, which must be there with `shape`.
+  // `key` in fp32, which must be there with `shape`; looks into the file where that holds fp32.
   std::optional<at::Tensor> Take(const std::string& key, const std::vector<int64_t>& shape) {
     taken_.insert(key);
     const absl::StatusOr<at::Tensor> tensor = file_.Get(key);
@@ -115,12 +115,12 @@ class Importer {
       problems_.push_back(absl::StrCat("tensor \"", key, "\" holds no floating-point numbers"));
       return std::nullopt;
     }
-    at::Tensor copy = tensor->to(at::kFloat, /*non_blocking=*/false, /*copy=*/true);
-    if (!at::isfinite(copy).all().item<bool>()) {
+    const at::Tensor taken = tensor->to(at::kFloat);
+    if (!AllFinite(taken)) {
       problems_.push_back(absl::StrCat("tensor \"", key, "\" holds a NaN or an infinity"));
       return std::nullopt;
     }
-    return copy;
+    return taken;
   }
 
   void ReportUnexpected() {

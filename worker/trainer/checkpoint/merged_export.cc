@@ -125,9 +125,13 @@ absl::Status WriteShard(const MergedExport& merged, const SafetensorsDirectory& 
                         const Shard& shard, const std::string& path) {
   std::vector<TensorSource> sources;
   for (const std::string& name : shard.names) {
-    LONGLORA_ASSIGN_OR_RETURN(const at::Tensor view, base.Get(name));
-    sources.push_back({name, view.scalar_type(), view.sizes().vec(),
-                       [&merged, name, view] { return MergeTensor(merged, name, view); }});
+    LONGLORA_ASSIGN_OR_RETURN(const at::Tensor announced, base.Get(name));
+    // Read when its turn comes and let go after it: the base is never in memory as a whole.
+    const auto merge = [&merged, &base, name]() -> absl::StatusOr<at::Tensor> {
+      LONGLORA_ASSIGN_OR_RETURN(const at::Tensor view, base.Get(name));
+      return MergeTensor(merged, name, view);
+    };
+    sources.push_back({name, announced.scalar_type(), announced.sizes().vec(), merge});
   }
   LONGLORA_RETURN_IF_ERROR(WriteSafetensors(path, sources, {{"format", "pt"}}));
   return VerifySafetensors(path, shard.names);

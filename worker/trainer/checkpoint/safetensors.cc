@@ -28,6 +28,9 @@ constexpr std::pair<SafetensorsType, at::ScalarType> kTypes[] = {
     {SafetensorsType::kI16, at::kShort},  {SafetensorsType::kI8, at::kChar},
     {SafetensorsType::kU8, at::kByte},    {SafetensorsType::kBool, at::kBool}};
 
+// Looked at together by tests of elements.
+constexpr int64_t kElementsAtOnce = 1 << 20;
+
 at::ScalarType ToTorch(SafetensorsType type) {
   for (const auto& [ours, torch] : kTypes) {
     if (ours == type) return torch;
@@ -117,6 +120,14 @@ class SafetensorsFile::Mapping {
   char* data() const { return data_; }
   size_t size() const { return size_; }
 
+  // Gives the pages that lie wholly in [begin, end) back. Who looks there again reads the file.
+  void Forget(const char* begin, const char* end) const {
+    const auto page = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+    const uintptr_t first = (reinterpret_cast<uintptr_t>(begin) + page - 1) / page * page;
+    const uintptr_t last = reinterpret_cast<uintptr_t>(end) / page * page;
+    if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+  }
+
  private:
   Mapping(char* data, size_t size) : data_(data), size_(size) {}
   char* data_;
@@ -149,7 +160,10 @@ absl::StatusOr<at::Tensor> SafetensorsFile::Get(const std::string& name) const {
     std::copy(data, data + (entry.end - entry.begin), static_cast<char*>(copy.mutable_data_ptr()));
     return copy;
   }
-  return at::from_blob(data, entry.shape, [mapping = mapping_](void*) {}, options);
+  char* const end = mapping_->data() + header_.data_offset + entry.end;
+  return at::from_blob(
+      data, entry.shape, [mapping = mapping_, data, end](void*) { mapping->Forget(data, end); },
+      options);
 }
 
 absl::Status WriteSafetensors(const std::string& path, const std::vector<TensorSource>& sources,
@@ -185,6 +199,24 @@ absl::Status WriteSafetensors(const std::string& path, const TensorMap& tensors,
   return WriteSafetensors(path, sources, metadata);
 }
 
+absl::StatusOr<bool> SafetensorsFile::IsFinite(const std::string& name) const {
+  LONGLORA_ASSIGN_OR_RETURN(const at::Tensor tensor, Get(name));
+  if (!tensor.is_floating_point()) return true;
+  for (const at::Tensor& part : tensor.flatten().split(kElementsAtOnce)) {
+    if (!AllFinite(part)) return false;
+    const auto* const data = static_cast<const char*>(part.const_data_ptr());
+    mapping_->Forget(data, data + part.nbytes());
+  }
+  return true;
+}
+
+bool AllFinite(const at::Tensor& tensor) {
+  for (const at::Tensor& part : tensor.flatten().split(kElementsAtOnce)) {
+    if (!at::isfinite(part).all().item<bool>()) return false;
+  }
+  return true;
+}
+
 absl::Status VerifySafetensors(const std::string& path, const std::vector<std::string>& names) {
   LONGLORA_ASSIGN_OR_RETURN(const SafetensorsFile file, SafetensorsFile::Open(path));
   if (file.entries().size() != names.size()) {
@@ -196,7 +228,8 @@ absl::Status VerifySafetensors(const std::string& path, const std::vector<std::s
     if (tensor.numel() == 0) {
       return absl::DataLossError(absl::StrCat(path, ": tensor \"", name, "\" is empty"));
     }
-    if (tensor.is_floating_point() && !at::isfinite(tensor).all().item<bool>()) {
+    LONGLORA_ASSIGN_OR_RETURN(const bool finite, file.IsFinite(name));
+    if (!finite) {
       return absl::DataLossError(
           absl::StrCat(path, ": tensor \"", name, "\" holds a NaN or an infinity"));
     }

@@ -35,9 +35,15 @@ class SafetensorsFile {
   const std::map<std::string, std::string>& metadata() const { return header_.metadata; }
 
   // A CPU tensor that looks into the mapping (no copy) and keeps it alive. The mapping is private:
-  // what is written to it never reaches the file. A tensor whose bytes are not aligned for its type
-  // is copied. NOT_FOUND names the file and the tensor.
+  // what is written to it never reaches the file. When the tensor goes, so do its pages: a file
+  // that is read tensor by tensor takes the memory of one, and what was written to it is forgotten.
+  // A tensor whose bytes are not aligned for its type is copied. NOT_FOUND names the file and the
+  // tensor.
   absl::StatusOr<at::Tensor> Get(const std::string& name) const;
+
+  // Whether no element of `name` is a NaN or an infinity. Takes a few megabytes, however large the
+  // tensor. Errors as Get.
+  absl::StatusOr<bool> IsFinite(const std::string& name) const;
 
  private:
   class Mapping;
@@ -92,6 +98,10 @@ absl::Status WriteSafetensors(const std::string& path, const std::vector<TensorS
 // The same for tensors at hand.
 absl::Status WriteSafetensors(const std::string& path, const TensorMap& tensors,
                               const std::map<std::string, std::string>& metadata);
+
+// Whether no element of a floating `tensor` is a NaN or an infinity. Takes a few megabytes, where
+// ATen's tests of elements make tensors as large as what they test.
+bool AllFinite(const at::Tensor& tensor);
 
 // Opens `path` again and checks that it holds exactly the tensors `names`, none of them empty and
 // none with a NaN or an infinity. DATA_LOSS names the first at fault.

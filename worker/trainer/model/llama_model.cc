@@ -155,7 +155,7 @@ LlamaModel::LlamaModel(const common::ModelConfig& config, const ModelOptions& op
       inverse_frequencies_(InverseFrequencies(config.head_dim, options.rope).to(options.device)) {}
 
 absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(
-    const common::ModelConfig& config, const std::map<std::string, Tensor>& weights,
+    const common::ModelConfig& config, std::map<std::string, Tensor> weights,
     const ModelOptions& options) {
   LONGLORA_RETURN_IF_ERROR(CheckNamesAndShapes(config, weights));
   // fp64 models (tests) keep their masters in fp64 too.
@@ -164,10 +164,13 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(
   const auto take = [&](const std::string& name) {
     const bool trained = name == "model.embed_tokens.weight" ? options.train_embedding
                                                              : IsNorm(name) && options.train_norms;
+    // Is gone at the end of this call.
+    const auto taken = weights.extract(name);
+    const Tensor& weight = taken.mapped();
     Tensor copy =
-        torch::empty(weights.at(name).sizes(),
+        torch::empty(weight.sizes(),
                      torch::TensorOptions(options.device).dtype(trained ? master : options.dtype));
-    copy.copy_(weights.at(name));
+    copy.copy_(weight);
     return copy.requires_grad_(trained);
   };
   const auto parameter = [&](const std::string& name) { return Parameter{name, take(name)}; };

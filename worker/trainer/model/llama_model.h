@@ -43,12 +43,12 @@ struct ModelInput {
 
 class LlamaModel {
  public:
-  // Takes `weights` (any floating dtype, any device; copied, so that the caller may unmap them). A
-  // missing, an unexpected or a wrongly shaped tensor is INVALID_ARGUMENT and names it. Accepted
-  // besides the parameters: a redundant lm_head.weight of a tied model, and old files'
-  // rotary_emb.inv_freq.
+  // Takes `weights` (any floating dtype, any device): copies each and lets it go, so that weights
+  // of a mapped file are not in memory twice. A missing, an unexpected or a wrongly shaped tensor
+  // is INVALID_ARGUMENT and names it. Accepted besides the parameters: a redundant lm_head.weight
+  // of a tied model, and old files' rotary_emb.inv_freq.
   static absl::StatusOr<std::unique_ptr<LlamaModel>> Create(
-      const common::ModelConfig& config, const std::map<std::string, torch::Tensor>& weights,
+      const common::ModelConfig& config, std::map<std::string, torch::Tensor> weights,
       const ModelOptions& options);
 
   LlamaModel(const LlamaModel&) = delete;

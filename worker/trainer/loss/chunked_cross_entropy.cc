@@ -53,6 +53,16 @@ ChunkResult ChunkLoss(const Tensor& logits, const Tensor& targets, bool want_gra
   return {losses, want_grad ? logits : Tensor()};
 }
 
+// grad_head += grad_logits^T hidden, a stripe of the vocabulary at a time: the product, and its
+// fp32 form while it is added, would else be one and a half times as large as the gradient itself.
+void AddHeadGradient(const Tensor& grad_logits, const Tensor& hidden, Tensor& grad_head) {
+  constexpr int64_t kStripe = 8192;
+  for (int64_t begin = 0; begin < grad_head.size(0); begin += kStripe) {
+    const int64_t end = std::min(begin + kStripe, grad_head.size(0));
+    grad_head.slice(0, begin, end) += grad_logits.slice(1, begin, end).t().matmul(hidden);
+  }
+}
+
 // The gradients are made in forward, while a chunk's logits are at hand, and scaled in backward: no
 // product is done twice.
 class LossFunction : public torch::autograd::Function<LossFunction> {
@@ -75,7 +85,7 @@ class LossFunction : public torch::autograd::Function<LossFunction> {
                                            hidden_grad || head_grad);
       loss += result.losses.sum();
       if (hidden_grad) grad_hidden.index_copy_(0, index, result.grad_logits.matmul(weight));
-      if (head_grad) grad_head += result.grad_logits.t().matmul(part);
+      if (head_grad) AddHeadGradient(result.grad_logits, part, grad_head);
     }
     ctx->save_for_backward({grad_hidden, grad_head});
     return loss;

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status/annotate.h"
 #include "common/status/status_macros.h"
+#include "worker/trainer/allocation.h"
 #include "worker/trainer/base_model.h"
 #include "worker/trainer/distributed/c10d_process_group.h"
 #include "worker/trainer/failure.h"
@@ -170,6 +171,7 @@ absl::Status PlanSteps(TrainingJob& job) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<TrainingJob>> SetUpJob(const TrainerOptions& options) {
+  ReturnFreedTensors();
   auto job = std::make_unique<TrainingJob>();
   job->options = options;
   LONGLORA_RETURN_IF_ERROR(JoinRanks(*job));

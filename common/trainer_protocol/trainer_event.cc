@@ -171,6 +171,7 @@ void Visit(Archive& archive, Event& event)
   archive.Field("fill_ratio", event.fill_ratio);
   archive.Optional("memory_bytes", event.memory_bytes);
   archive.Optional("dense_start_step", event.dense_start_step);
+  archive.Optional("estimated_memory_bytes", event.estimated_memory_bytes);
 }
 
 template <typename Archive, typename Event>

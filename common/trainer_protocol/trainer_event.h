@@ -24,12 +24,14 @@ struct PreparedEvent {
   int64_t training_tokens = 0;
   int64_t validation_tokens = 0;
   double fill_ratio = 0.0;  // tokens / (rows * max_sequence_length), (0, 1]
-  // Peak of rank 0 over a step and an evaluation of the greatest size, tried before the first step;
-  // absent: not tried. As StepEvent::memory_bytes.
+  // Peak of rank 0 up to here, with a step and an evaluation of the greatest size, tried before the
+  // first step; absent: not tried. As StepEvent::memory_bytes.
   std::optional<int64_t> memory_bytes;
   // First step that trains with dense attention, by method.attention.dense_final_fraction; absent:
   // none does.
   std::optional<int64_t> dense_start_step;
+  // What was told of rank 0's peak by memory/memory_estimate.h, without trying; absent: not told.
+  std::optional<int64_t> estimated_memory_bytes;
 };
 
 // One optimizer update.

@@ -59,6 +59,9 @@ struct BodyWriter {
     body->set_fill_ratio(event.fill_ratio);
     if (event.memory_bytes.has_value()) body->set_memory_bytes(*event.memory_bytes);
     if (event.dense_start_step.has_value()) body->set_dense_start_step(*event.dense_start_step);
+    if (event.estimated_memory_bytes.has_value()) {
+      body->set_estimated_memory_bytes(*event.estimated_memory_bytes);
+    }
     return true;
   }
   bool operator()(const common::StepEvent& event) const {

@@ -13,6 +13,7 @@ struct Flags {
   std::string model_directory;  // may be empty
   std::string cache_directory;  // output_directory/cache unless given
   bool resume = false;
+  bool estimate = false;  // tell what memory the job needs instead of training
   int events_fd = 1;
 };
 

@@ -4,13 +4,14 @@
 #include <cstdlib>
 #include <exception>
 #include <string>
-#include <utility>
 #include <variant>
 
+#include "common/status/status_macros.h"
 #include "worker/trainer/events/event_writer.h"
 #include "worker/trainer/events/reader_watch.h"
 #include "worker/trainer/failure.h"
 #include "worker/trainer/flags.h"
+#include "worker/trainer/memory_report.h"
 #include "worker/trainer/signal_requests.h"
 #include "worker/trainer/spec_file.h"
 #include "worker/trainer/trainer.h"
@@ -18,24 +19,26 @@
 namespace longlora::trainer {
 namespace {
 
-using common::Clock;
 using common::ExitCode;
 
 absl::StatusOr<ExitCode> Run(const Flags& flags, const RankEnvironment& environment,
                              EventWriter& events) {
+  LONGLORA_ASSIGN_OR_RETURN(const common::TrainSpec spec, ReadSpecFile(flags.spec_path));
+  if (flags.estimate) {
+    LONGLORA_ASSIGN_OR_RETURN(const auto report, EstimateReport(spec, flags.model_directory));
+    return std::puts(report.c_str()) < 0 ? ExitCode::kResource : ExitCode::kSucceeded;
+  }
   try {
-    TrainerOptions options;
-    auto spec = ReadSpecFile(flags.spec_path);
-    if (!spec.ok()) return spec.status();
-    options.spec = *std::move(spec);
-    options.output_directory = flags.output_directory;
-    options.model_directory = flags.model_directory;
-    options.cache_directory = flags.cache_directory;
-    options.resume = flags.resume;
-    options.environment = environment;
-    return Trainer(std::move(options), events, Clock::Real()).Run();
+    return Trainer({.spec = spec,
+                    .output_directory = flags.output_directory,
+                    .model_directory = flags.model_directory,
+                    .cache_directory = flags.cache_directory,
+                    .resume = flags.resume,
+                    .environment = environment},
+                   events, common::Clock::Real())
+        .Run();
   } catch (const std::exception& error) {
-    return StatusFromException(error);
+    return ExplainOutOfMemory(StatusFromException(error), spec, flags.model_directory);
   }
 }
 
@@ -57,7 +60,8 @@ int Main(int argc, char** argv) {
 
   const auto environment =
       ReadRankEnvironment([](const char* name) -> const char* { return std::getenv(name); });
-  EventWriter events(flags.events_fd, environment.ok() ? environment->rank : 0, Clock::Real());
+  EventWriter events(flags.events_fd, environment.ok() ? environment->rank : 0,
+                     common::Clock::Real());
   if (!environment.ok()) return Fail(environment.status(), events);
   const auto code = Run(flags, *environment, events);
   return code.ok() ? static_cast<int>(*code) : Fail(code.status(), events);

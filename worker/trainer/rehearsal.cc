@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "common/memory/memory_estimate.h"
 #include "worker/trainer/batch.h"
 #include "worker/trainer/failure.h"
 #include "worker/trainer/loss/chunked_cross_entropy.h"
@@ -30,6 +31,21 @@ ModelInput FullRows(const TrainingJob& job, int64_t num_rows, int64_t length,
   input.position_ids = positions.expand({num_rows, length}).contiguous().to(job.device());
   input.segments = {SegmentsOfDocuments({0, length}, attention)};
   return input;
+}
+
+// As large as what CopyState leaves to the writer of a checkpoint; that copy lies on the CPU.
+std::vector<torch::Tensor> CheckpointCopy(const TrainingJob& job) {
+  std::vector<torch::Tensor> copy;
+  if (!job.device().is_cpu() || job.group->rank() != 0 ||
+      !common::CheckpointsWhileTraining(job.spec(), job.total_steps)) {
+    return copy;
+  }
+  for (size_t i = 0; i < job.trained.size(); ++i) {
+    copy.push_back(job.trained[i].value.detach().clone());
+    copy.push_back(job.optimizer->exp_avg()[i].clone());
+    copy.push_back(job.optimizer->exp_avg_sq()[i].clone());
+  }
+  return copy;
 }
 
 void ClearGradients(const TrainingJob& job) {
@@ -66,7 +82,7 @@ void RehearseEvaluation(const TrainingJob& job, int64_t length) {
 }  // namespace
 
 int64_t Rehearse(const TrainingJob& job) {
-  job.backend->ResetMemoryPeak();
+  const std::vector<torch::Tensor> copy = CheckpointCopy(job);
   const BatchAttention pattern = TrainingAttention(job.spec());
   const int64_t length = LongestRow(job, *job.training);
   RehearseStep(job, length, pattern);

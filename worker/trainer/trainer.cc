@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/io/files.h"
+#include "common/memory/memory_estimate.h"
 #include "common/status/status_macros.h"
 #include "worker/trainer/agreement.h"
 #include "worker/trainer/batch.h"
@@ -65,6 +66,9 @@ absl::Status Trainer::Prepare() {
   LONGLORA_ASSIGN_OR_RETURN(job_, SetUpJob(options_));
   LONGLORA_RETURN_IF_ERROR(PrepareStart(*job_));
   saved_step_ = job_->step;
+  LONGLORA_ASSIGN_OR_RETURN(
+      const common::MemoryEstimate estimate,
+      common::EstimateMemory(job_->spec(), job_->model->config(), job_->backend->HasBf16()));
   const int64_t memory_bytes = Rehearse(*job_);
   const DatasetStats& training = job_->training->stats();
   LONGLORA_RETURN_IF_ERROR(events_.Write(common::PreparedEvent{
@@ -77,7 +81,8 @@ absl::Status Trainer::Prepare() {
       .validation_tokens = job_->validation != nullptr ? job_->validation->stats().num_tokens : 0,
       .fill_ratio = training.fill_ratio,
       .memory_bytes = memory_bytes,
-      .dense_start_step = DenseStartStep(job_->spec(), job_->total_steps)}));
+      .dense_start_step = DenseStartStep(job_->spec(), job_->total_steps),
+      .estimated_memory_bytes = estimate.total_bytes}));
   for (const std::string& warning : job_->warnings) {
     LONGLORA_RETURN_IF_ERROR(events_.Write(common::WarningEvent{.message = warning}));
   }

@@ -16,6 +16,7 @@ TEST(TrainerEventTest, EveryTypeSurvivesTheWay) {
   const std::vector<TrainerEvent> events = {
       {1.5, PreparedEvent{10, 2, 100, 20, 3, 4, 5, 0.5}},
       {1.5, PreparedEvent{10, 2, 100, 20, 3, 4, 5, 0.5, 1 << 30, 9}},
+      {1.5, PreparedEvent{10, 2, 100, 20, 3, 4, 5, 0.5, 1 << 30, 9, 1 << 29}},
       {1.5, StepEvent{1, 2.5, 1e-5, 0.75, 4096, 123.5, 1 << 30}},
       {1.5, StepEvent{1, 2.5, 1e-5, 0.75, 4096, 123.5, 1 << 30, true, 3}},
       {1.5, EvaluationEvent{5, 1.25, 3.5, 77}},

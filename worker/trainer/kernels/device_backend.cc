@@ -48,9 +48,6 @@ class CpuBackend : public DeviceBackend {
     }
     return 0;
   }
-
-  // proc(5): 5 sets the peak resident set to the present one. Not everywhere allowed.
-  void ResetMemoryPeak() override { std::ofstream("/proc/self/clear_refs") << "5"; }
 };
 
 // The plug-in lies beside the binary, or in lib/ beside the binary's folder.

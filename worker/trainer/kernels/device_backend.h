@@ -35,9 +35,6 @@ class DeviceBackend {
 
   // Most bytes in use so far: resident set of the process on CPU, allocated tensors on CUDA.
   virtual int64_t MemoryPeakBytes() const = 0;
-
-  // Makes MemoryPeakBytes count from the present use on, where the system allows.
-  virtual void ResetMemoryPeak() = 0;
 };
 
 // The backend `device` asks for; CUDA takes the device LOCAL_RANK. UNAVAILABLE, in plain words,

@@ -48,10 +48,6 @@ class CudaBackend : public DeviceBackend {
     return stats.allocated_bytes[static_cast<size_t>(StatType::AGGREGATE)].peak;
   }
 
-  void ResetMemoryPeak() override {
-    c10::cuda::CUDACachingAllocator::resetPeakStats(device_.index());
-  }
-
  private:
   const torch::Device device_;
 };

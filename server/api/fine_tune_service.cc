@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "common/status/status_macros.h"
 #include "server/api/edge_status.h"
+#include "server/api/job_estimate.h"
 #include "server/api/page_token.h"
 #include "server/api/submit_check.h"
 #include "server/store/resource_names.h"
@@ -95,6 +96,12 @@ grpc::Status FineTuneServiceHandler::CreateFineTuneJob(grpc::ServerContext*,
                                                        const v1::CreateFineTuneJobRequest* request,
                                                        v1::FineTuneJob* response) {
   return ToReply(Create(*request), response);
+}
+
+grpc::Status FineTuneServiceHandler::EstimateFineTuneJob(
+    grpc::ServerContext*, const v1::EstimateFineTuneJobRequest* request,
+    v1::EstimateFineTuneJobResponse* response) {
+  return ToReply(EstimateJob(*request, *to_.scheduler), response);
 }
 
 grpc::Status FineTuneServiceHandler::GetFineTuneJob(grpc::ServerContext*,

@@ -31,6 +31,9 @@ class FineTuneServiceHandler final
   grpc::Status CreateFineTuneJob(grpc::ServerContext* context,
                                  const v1::CreateFineTuneJobRequest* request,
                                  v1::FineTuneJob* response) override;
+  grpc::Status EstimateFineTuneJob(grpc::ServerContext* context,
+                                   const v1::EstimateFineTuneJobRequest* request,
+                                   v1::EstimateFineTuneJobResponse* response) override;
   grpc::Status GetFineTuneJob(grpc::ServerContext* context,
                               const v1::GetFineTuneJobRequest* request,
                               v1::FineTuneJob* response) override;

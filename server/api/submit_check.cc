@@ -19,23 +19,6 @@ using common::SpecViolation;
 
 constexpr size_t kMaxRequestIdBytes = 128;
 
-absl::Status SpecInvalid(std::vector<SpecViolation> violations) {
-  const std::string list =
-      absl::StrJoin(violations, "; ", [](std::string* out, const SpecViolation& violation) {
-        absl::StrAppend(out, violation.field, ": ", violation.description);
-      });
-  return rpc::MakeError(absl::StatusCode::kInvalidArgument,
-                        absl::StrCat("the spec is invalid: ", list),
-                        {.reason = "SPEC_INVALID", .violations = std::move(violations)});
-}
-
-// The codec says "path: what is wrong".
-SpecViolation FromCodec(absl::string_view message) {
-  const size_t colon = message.find(": ");
-  if (colon == absl::string_view::npos) return {"spec", std::string(message)};
-  return {std::string(message.substr(0, colon)), std::string(message.substr(colon + 2))};
-}
-
 void CheckFileField(const std::string& field, const std::string& name,
                     std::vector<SpecViolation>& violations) {
   if (name.empty() || ParseFileName(name).ok()) return;
@@ -55,15 +38,43 @@ absl::Status CheckRequestId(const std::string& request_id) {
       {.reason = "REQUEST_ID_INVALID", .violations = {{"request_id", description}}});
 }
 
+absl::StatusOr<common::TrainSpec> ParseSpec(const v1::FineTuneSpec& spec) {
+  absl::StatusOr<common::TrainSpec> parsed = rpc::ToTrainSpec(spec);
+  if (!parsed.ok()) return SpecInvalid({ToViolation(parsed.status().message())});
+  return parsed;
+}
+
 }  // namespace
+
+absl::Status SpecInvalid(std::vector<SpecViolation> violations) {
+  const std::string list =
+      absl::StrJoin(violations, "; ", [](std::string* out, const SpecViolation& violation) {
+        absl::StrAppend(out, violation.field, ": ", violation.description);
+      });
+  return rpc::MakeError(absl::StatusCode::kInvalidArgument,
+                        absl::StrCat("the spec is invalid: ", list),
+                        {.reason = "SPEC_INVALID", .violations = std::move(violations)});
+}
+
+SpecViolation ToViolation(absl::string_view message) {
+  const size_t colon = message.find(": ");
+  if (colon == absl::string_view::npos) return {"spec", std::string(message)};
+  return {std::string(message.substr(0, colon)), std::string(message.substr(colon + 2))};
+}
+
+absl::StatusOr<common::TrainSpec> CheckSpec(const v1::FineTuneSpec& spec) {
+  LONGLORA_ASSIGN_OR_RETURN(common::TrainSpec parsed, ParseSpec(spec));
+  std::vector<SpecViolation> violations = common::FindViolations(parsed);
+  if (!violations.empty()) return SpecInvalid(std::move(violations));
+  return parsed;
+}
 
 absl::Status CheckSubmit(const v1::CreateFineTuneJobRequest& request, DatasetCheck& datasets) {
   LONGLORA_RETURN_IF_ERROR(CheckRequestId(request.request_id()));
   if (!request.has_spec()) return SpecInvalid({{"spec", "is required"}});
-  absl::StatusOr<common::TrainSpec> spec = rpc::ToTrainSpec(request.spec());
-  if (!spec.ok()) return SpecInvalid({FromCodec(spec.status().message())});
-  std::vector<SpecViolation> violations = common::FindViolations(*spec);
-  const common::DatasetSpec& dataset = spec->dataset;
+  LONGLORA_ASSIGN_OR_RETURN(const common::TrainSpec spec, ParseSpec(request.spec()));
+  std::vector<SpecViolation> violations = common::FindViolations(spec);
+  const common::DatasetSpec& dataset = spec.dataset;
   CheckFileField("dataset.training", dataset.training, violations);
   CheckFileField("dataset.validation", dataset.validation, violations);
   if (!violations.empty()) return SpecInvalid(std::move(violations));

@@ -4,7 +4,13 @@
 #ifndef LONGLORA_SERVER_API_SUBMIT_CHECK_H_
 #define LONGLORA_SERVER_API_SUBMIT_CHECK_H_
 
+#include <vector>
+
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "common/trainer_protocol/spec_rules.h"
+#include "common/trainer_protocol/train_spec.h"
 #include "longlora/v1/fine_tune_service.pb.h"
 #include "server/api/dataset_check.h"
 
@@ -13,6 +19,16 @@ namespace longlora::server {
 // INVALID_ARGUMENT (SPEC_INVALID with every violation, REQUEST_ID_INVALID, FILE_INVALID), NOT_FOUND
 // (FILE_NOT_FOUND).
 absl::Status CheckSubmit(const v1::CreateFineTuneJobRequest& request, DatasetCheck& datasets);
+
+// `spec` with its defaults, whatever it says of files; INVALID_ARGUMENT (SPEC_INVALID with every
+// violation).
+absl::StatusOr<common::TrainSpec> CheckSpec(const v1::FineTuneSpec& spec);
+
+// INVALID_ARGUMENT (SPEC_INVALID) of these.
+absl::Status SpecInvalid(std::vector<common::SpecViolation> violations);
+
+// Of a message "path: what is wrong".
+common::SpecViolation ToViolation(absl::string_view message);
 
 }  // namespace longlora::server
 

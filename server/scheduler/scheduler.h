@@ -47,6 +47,12 @@ struct SubmitRequest {
   bool validate_only = false;
 };
 
+// A worker that has a base model.
+struct ModelHost {
+  v1::Worker worker;
+  std::string config_json;  // of the model; empty: the worker has not told it
+};
+
 struct JobPage {
   std::vector<v1::FineTuneJob> jobs;  // newest first
   int64_t next_before_order =
@@ -101,6 +107,10 @@ class Scheduler {
   // A committed artifact: of a checkpoint, or of the results of a SUCCEEDED job. NOT_FOUND
   // (JOB_NOT_FOUND, ARTIFACT_NOT_FOUND).
   absl::StatusOr<OwnedArtifact> FindArtifact(absl::string_view job, absl::string_view path)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // Every known worker that has the base model, sorted by name. FAILED_PRECONDITION
+  // (MODEL_UNAVAILABLE) as Submit.
+  absl::StatusOr<std::vector<ModelHost>> FindHosts(const v1::FineTuneSpec& spec)
       ABSL_LOCKS_EXCLUDED(mutex_);
   // Every known worker, sorted by name.
   std::vector<v1::Worker> ListWorkers() ABSL_LOCKS_EXCLUDED(mutex_);

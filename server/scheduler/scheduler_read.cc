@@ -130,6 +130,26 @@ absl::StatusOr<OwnedArtifact> Scheduler::FindArtifact(absl::string_view job,
       {"ARTIFACT_NOT_FOUND", {{"job", std::string(job)}, {"path", std::string(path)}}, {}});
 }
 
+absl::StatusOr<std::vector<ModelHost>> Scheduler::FindHosts(const v1::FineTuneSpec& spec) {
+  std::vector<ModelHost> hosts;
+  absl::MutexLock lock(&mutex_);
+  LONGLORA_RETURN_IF_ERROR(CheckModel(spec));
+  for (const auto& [id, known] : workers_.workers()) {
+    const internal::v1::WorkerRecord& record = known.record;
+    if (!CanRead(spec.base_model(),
+                 {record.worker().models().begin(), record.worker().models().end()},
+                 {record.allowed_roots().begin(), record.allowed_roots().end()})) {
+      continue;
+    }
+    ModelHost& host = hosts.emplace_back();
+    host.worker = record.worker();
+    for (const worker::v1::ModelConfig& config : record.model_configs()) {
+      if (config.model() == spec.base_model()) host.config_json = config.config_json();
+    }
+  }
+  return hosts;
+}
+
 std::vector<v1::Worker> Scheduler::ListWorkers() {
   std::vector<v1::Worker> workers;
   absl::MutexLock lock(&mutex_);

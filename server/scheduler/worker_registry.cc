@@ -20,6 +20,8 @@ namespace {
 constexpr int kDevicesMax = 1024;
 constexpr int kModelsMax = 10'000;
 constexpr int kRootsMax = 256;
+constexpr size_t kConfigBytesMax = 64 << 10;
+constexpr size_t kConfigBytesInAllMax = 1 << 20;
 constexpr size_t kSupersededMax = 16;
 constexpr size_t kIncarnationMax = 128;
 
@@ -42,6 +44,18 @@ absl::Status CheckDevices(const worker::v1::SynchronizeRequest& request) {
   return absl::OkStatus();
 }
 
+absl::Status CheckConfigs(const worker::v1::SynchronizeRequest& request) {
+  size_t bytes = 0;
+  for (const worker::v1::ModelConfig& config : request.model_configs()) {
+    bytes += config.config_json().size();
+    if (config.config_json().size() <= kConfigBytesMax && bytes <= kConfigBytesInAllMax) continue;
+    return WorkerInvalid(absl::StrCat("model_configs: at most ", kConfigBytesMax,
+                                      " bytes each and ", kConfigBytesInAllMax, " in all"));
+  }
+  if (request.model_configs_size() <= request.models_size()) return absl::OkStatus();
+  return WorkerInvalid("model_configs: more than models");
+}
+
 absl::Status CheckReport(const worker::v1::SynchronizeRequest& request) {
   if (!IsWorkerId(request.worker())) {
     return WorkerInvalid(absl::StrCat("worker: \"", request.worker(),
@@ -56,6 +70,7 @@ absl::Status CheckReport(const worker::v1::SynchronizeRequest& request) {
     return WorkerInvalid(absl::StrCat("at most ", kDevicesMax, " devices, ", kModelsMax,
                                       " models and ", kRootsMax, " allowed roots"));
   }
+  LONGLORA_RETURN_IF_ERROR(CheckConfigs(request));
   return CheckDevices(request);
 }
 
@@ -71,6 +86,7 @@ internal::v1::WorkerRecord ToRecord(const worker::v1::SynchronizeRequest& reques
   *worker.mutable_last_contact_time() = ToTimestamp(date);
   record.set_incarnation(request.incarnation());
   *record.mutable_allowed_roots() = request.allowed_roots();
+  *record.mutable_model_configs() = request.model_configs();
   return record;
 }
 

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "common/io/files.h"
 #include "worker/agent/failure.h"
 
 namespace longlora::worker {
@@ -17,6 +18,9 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kModelsMax = 10'000;
+// SynchronizeRequest.model_configs.
+constexpr int64_t kConfigBytes = 64 << 10;
+constexpr int64_t kConfigBytesInAll = 1 << 20;
 
 // The path without symbolic links; nothing when it does not exist.
 std::optional<std::string> RealPath(const std::string& path) {
@@ -81,6 +85,21 @@ std::vector<std::string> ListModels(const std::string& model_dir) {
   }
   std::sort(models.begin(), models.end());
   return models;
+}
+
+std::vector<std::pair<std::string, std::string>> ReadModelConfigs(
+    const std::string& model_dir, const std::vector<std::string>& models) {
+  std::vector<std::pair<std::string, std::string>> configs;
+  int64_t left = kConfigBytesInAll;
+  for (const std::string& model : models) {
+    absl::StatusOr<std::string> text =
+        common::ReadFile(absl::StrCat(model_dir, "/", model, "/config.json"), kConfigBytes);
+    if (!text.ok()) continue;
+    left -= static_cast<int64_t>(text->size());
+    if (left < 0) break;
+    configs.emplace_back(model, *std::move(text));
+  }
+  return configs;
 }
 
 }  // namespace longlora::worker

@@ -4,6 +4,7 @@
 #define LONGLORA_WORKER_AGENT_MODEL_PATHS_H_
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -25,6 +26,12 @@ absl::StatusOr<std::string> ResolveModelPath(absl::string_view field, const std:
 
 // Names of the models in `model_dir`: its directories with a config.json, sorted, at most 10,000.
 std::vector<std::string> ListModels(const std::string& model_dir);
+
+// Texts of the config.json of `models` in `model_dir`, by name. Left out: one that cannot be read
+// or is larger than a server takes, and all after the first that would exceed what a server takes
+// in all.
+std::vector<std::pair<std::string, std::string>> ReadModelConfigs(
+    const std::string& model_dir, const std::vector<std::string>& models);
 
 }  // namespace longlora::worker
 

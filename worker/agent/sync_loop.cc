@@ -130,8 +130,13 @@ seam::SynchronizeRequest SyncLoop::BuildRequest(bool leaving) const {
     item->set_model(device.model);
     item->set_memory_bytes(device.memory_bytes);
   }
-  for (const std::string& model : ListModels(environment_.roots.model_dir))
-    request.add_models(model);
+  const std::vector<std::string> models = ListModels(environment_.roots.model_dir);
+  for (const std::string& model : models) request.add_models(model);
+  for (auto& [model, text] : ReadModelConfigs(environment_.roots.model_dir, models)) {
+    seam::ModelConfig* config = request.add_model_configs();
+    config->set_model(model);
+    config->set_config_json(std::move(text));
+  }
   for (const std::string& root : environment_.roots.allowed_roots) request.add_allowed_roots(root);
   for (const auto& [id, attempt] : attempts_) *request.add_attempts() = attempt->Status();
   for (const AttemptId& id : never_begun_) {

@@ -87,6 +87,20 @@ TEST(WorkerRegistryTest, NonsenseIsRefusedAndNotRemembered) {
   EXPECT_TRUE(refused([](auto& r) {
     for (int i = 0; i < 10'001; ++i) r.add_models("m");
   }));
+  // Texts of models: 64 KiB each, 1 MiB in all, and no more of them than models.
+  const auto told = [](auto& r, int count, size_t bytes) {
+    for (int i = 0; i < count; ++i) {
+      r.add_models("m");
+      r.add_model_configs()->set_config_json(std::string(bytes, 'x'));
+    }
+  };
+  EXPECT_FALSE(refused([&](auto& r) { told(r, 16, 64 << 10); }));
+  EXPECT_TRUE(refused([&](auto& r) { told(r, 1, (64 << 10) + 1); }));
+  EXPECT_TRUE(refused([&](auto& r) { told(r, 17, 64 << 10); }));
+  EXPECT_TRUE(refused([&](auto& r) {
+    told(r, 1, 1);
+    r.clear_models();
+  }));
 }
 
 }  // namespace

@@ -72,6 +72,9 @@ TEST_F(SyncLoopTest, RegistersWithDevicesAndModels) {
   EXPECT_EQ(request.worker(), "w1");
   EXPECT_EQ(request.incarnation(), "incarnation-1");
   EXPECT_THAT(request.models(), ElementsAre("tiny"));
+  ASSERT_EQ(request.model_configs_size(), 1);
+  EXPECT_EQ(request.model_configs(0).model(), "tiny");
+  EXPECT_FALSE(request.model_configs(0).config_json().empty());
   ASSERT_EQ(request.devices_size(), 2);
   EXPECT_EQ(request.devices(1).id(), "cpu:1");
 }

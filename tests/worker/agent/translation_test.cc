@@ -18,6 +18,7 @@ namespace {
 using ::longlora::testing::StatusIs;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Pair;
 namespace fs = std::filesystem;
 
 class ModelPathsTest : public ::testing::Test {
@@ -71,6 +72,24 @@ TEST_F(ModelPathsTest, WithoutRootsNoPathIsAllowed) {
 TEST_F(ModelPathsTest, ModelsAreDirectoriesWithAConfig) {
   EXPECT_THAT(ListModels(roots_.model_dir), ElementsAre("a"));
   EXPECT_TRUE(ListModels(directory_ / "missing").empty());
+}
+
+TEST_F(ModelPathsTest, ConfigsAreReadUpToWhatAServerTakes) {
+  EXPECT_THAT(ReadModelConfigs(roots_.model_dir, {"a", "empty"}), ElementsAre(Pair("a", "{}")));
+  std::vector<std::string> models;
+  for (char name = 'b'; name <= 'r'; ++name) {
+    models.emplace_back(1, name);
+    const std::string folder = absl::StrCat(roots_.model_dir, "/", models.back());
+    ASSERT_OK(common::CreateDirectories(folder));
+    ASSERT_OK(common::AtomicWriteFile(folder + "/config.json", std::string(64 << 10, 'x')));
+  }
+  // Seventeen of 64 KiB are one more than a megabyte.
+  const auto configs = ReadModelConfigs(roots_.model_dir, models);
+  ASSERT_EQ(configs.size(), 16u);
+  EXPECT_EQ(configs.back().first, "q");
+  const std::string large = absl::StrCat(roots_.model_dir, "/b/config.json");
+  ASSERT_OK(common::AtomicWriteFile(large, std::string((64 << 10) + 1, 'x')));
+  EXPECT_EQ(ReadModelConfigs(roots_.model_dir, models).front().first, "c");
 }
 
 TEST(EventTranslationTest, EveryFieldOfAStepArrives) {
@@ -129,10 +148,13 @@ TEST(EventTranslationTest, WhatIsAbsentStaysAbsent) {
   auto event = ToJobEvent({.time = 1, .body = common::PreparedEvent{}});
   EXPECT_FALSE(event->prepared().has_memory_bytes());
   EXPECT_FALSE(event->prepared().has_dense_start_step());
-  event = ToJobEvent(
-      {.time = 1, .body = common::PreparedEvent{.memory_bytes = 1, .dense_start_step = 2}});
+  EXPECT_FALSE(event->prepared().has_estimated_memory_bytes());
+  event = ToJobEvent({.time = 1,
+                      .body = common::PreparedEvent{
+                          .memory_bytes = 1, .dense_start_step = 2, .estimated_memory_bytes = 3}});
   EXPECT_EQ(event->prepared().memory_bytes(), 1);
   EXPECT_EQ(event->prepared().dense_start_step(), 2);
+  EXPECT_EQ(event->prepared().estimated_memory_bytes(), 3);
   event = ToJobEvent({.time = 1, .body = common::FinishedEvent{}});
   EXPECT_FALSE(event->finished().has_weights_step());
   event = ToJobEvent(

@@ -71,6 +71,11 @@ absl::StatusOr<v1::FineTuneJob> FineTuneClient::CreateJob(
   return Call(*jobs_, &v1::FineTuneService::Stub::CreateFineTuneJob, request);
 }
 
+absl::StatusOr<v1::EstimateFineTuneJobResponse> FineTuneClient::EstimateJob(
+    const v1::EstimateFineTuneJobRequest& request) {
+  return Call(*jobs_, &v1::FineTuneService::Stub::EstimateFineTuneJob, request);
+}
+
 absl::StatusOr<v1::FineTuneJob> FineTuneClient::GetJob(const std::string& name) {
   v1::GetFineTuneJobRequest request;
   request.set_name(name);

@@ -40,6 +40,8 @@ class FineTuneClient {
   // Tried again safely, because `request.request_id` makes the call idempotent; the caller sets it
   // once per wish (AIP-155).
   absl::StatusOr<v1::FineTuneJob> CreateJob(const v1::CreateFineTuneJobRequest& request);
+  absl::StatusOr<v1::EstimateFineTuneJobResponse> EstimateJob(
+      const v1::EstimateFineTuneJobRequest& request);
   absl::StatusOr<v1::FineTuneJob> GetJob(const std::string& name);
   // All jobs in `states` (empty: any), newest first, at most `limit` (0: no limit), page by page.
   absl::StatusOr<std::vector<v1::FineTuneJob>> ListJobs(

@@ -208,7 +208,7 @@ std::string FormatViolations(const JobFile& file,
 }
 
 absl::StatusOr<JobFile> ParseJobFile(absl::string_view text, absl::string_view label,
-                                     const std::string& directory) {
+                                     const std::string& directory, DatasetUse use) {
   absl::StatusOr<YamlDocument> document = ParseText(text, label);
   if (!document.ok()) return SyntaxError(label, document.status());
   if (!document->value.is_object()) {
@@ -218,7 +218,9 @@ absl::StatusOr<JobFile> ParseJobFile(absl::string_view text, absl::string_view l
   JobFile file{
       .spec = {}, .datasets = {}, .label = std::string(label), .lines = std::move(document->lines)};
   std::vector<common::SpecViolation> violations = FindSpecViolations(document->value);
-  const std::vector<LocalPath> paths = FindLocalPaths(document->value, directory);
+  const std::vector<LocalPath> paths = use == DatasetUse::kUpload
+                                           ? FindLocalPaths(document->value, directory)
+                                           : std::vector<LocalPath>();
   for (const LocalPath& local : paths) {
     if (std::optional<std::string> fault = FindFault(local)) {
       violations.push_back({local.field, *std::move(fault)});
@@ -233,13 +235,13 @@ absl::StatusOr<JobFile> ParseJobFile(absl::string_view text, absl::string_view l
   return file;
 }
 
-absl::StatusOr<JobFile> ReadJobFile(const std::string& path) {
+absl::StatusOr<JobFile> ReadJobFile(const std::string& path, DatasetUse use) {
   const bool standard_input = path == "-";
   absl::StatusOr<std::string> text =
       standard_input ? ReadStandardInput() : common::ReadFile(path, kMaxJobFileBytes);
   LONGLORA_RETURN_IF_ERROR(AsInvalid(text.status()));
   return ParseJobFile(*text, standard_input ? "stdin" : path,
-                      standard_input ? "" : fs::path(path).parent_path().string());
+                      standard_input ? "" : fs::path(path).parent_path().string(), use);
 }
 
 void ReplaceDataset(v1::FineTuneSpec& spec, absl::string_view field, const std::string& name) {

@@ -1,5 +1,6 @@
 // A job file (YAML or JSON) becomes a FineTuneSpec. Everything that can be judged without a server
-// is judged here, all at once, each finding with file, line and path. Used by `submit`.
+// is judged here, all at once, each finding with file, line and path. Used by `submit` and
+// `estimate`.
 #ifndef LONGLORA_CLIENT_JOB_FILE_H_
 #define LONGLORA_CLIENT_JOB_FILE_H_
 
@@ -29,14 +30,18 @@ struct JobFile {
   std::map<std::string, int> lines;    // path in the spec -> line
 };
 
+// Whether the files that a job file names are to be uploaded, so have to be there.
+enum class DatasetUse { kUpload, kIgnore };
+
 // Reads `path`, or standard input when it is "-". Relative dataset paths start at the file's
 // directory (the present one for standard input). INVALID_ARGUMENT with one finding a line, like
 // "job.yaml:12: method.lora.rank: must be from 1 to 1024, is 0".
-absl::StatusOr<JobFile> ReadJobFile(const std::string& path);
+absl::StatusOr<JobFile> ReadJobFile(const std::string& path, DatasetUse use = DatasetUse::kUpload);
 
 // The same of `text`, for tests and callers that have it; reads dataset files below `directory`.
 absl::StatusOr<JobFile> ParseJobFile(absl::string_view text, absl::string_view label,
-                                     const std::string& directory);
+                                     const std::string& directory,
+                                     DatasetUse use = DatasetUse::kUpload);
 
 // Makes `field` of the spec say `name`, files/{sha256}.
 void ReplaceDataset(v1::FineTuneSpec& spec, absl::string_view field, const std::string& name);

@@ -42,6 +42,7 @@ using Action = std::function<absl::StatusOr<int>(Environment&)>;
 
 // Each adds its subcommand, which sets `chosen` when the user names it.
 void AddSubmit(CLI::App& app, Action& chosen);
+void AddEstimate(CLI::App& app, Action& chosen);
 void AddGet(CLI::App& app, Action& chosen);
 void AddList(CLI::App& app, Action& chosen);
 void AddWatch(CLI::App& app, Action& chosen);

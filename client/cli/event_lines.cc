@@ -55,6 +55,9 @@ std::string PreparedLine(const v1::Prepared& prepared) {
   }
   if (prepared.has_memory_bytes()) {
     absl::StrAppend(&text, "; needs ", FormatBytes(prepared.memory_bytes()), " a rank");
+    if (prepared.has_estimated_memory_bytes()) {
+      absl::StrAppend(&text, " (estimated: ", FormatBytes(prepared.estimated_memory_bytes()), ")");
+    }
   }
   return text;
 }

@@ -142,6 +142,19 @@ std::string JobsOf(const v1::Worker& worker) {
   return jobs.empty() ? "-" : absl::StrJoin(jobs, ", ");
 }
 
+std::string VerdictOf(const v1::WorkerFit& fit, int rank_count) {
+  switch (fit.verdict()) {
+    case v1::WorkerFit::FITS:
+      return "yes";
+    case v1::WorkerFit::TOO_LITTLE_MEMORY:
+      return "no, too little memory";
+    case v1::WorkerFit::TOO_FEW_DEVICES:
+      return absl::StrCat("no, the job asks for ", rank_count, " device(s)");
+    default:
+      return "unknown";
+  }
+}
+
 }  // namespace
 
 std::string RenderJob(const v1::FineTuneJob& job, absl::Time now, absl::TimeZone zone) {
@@ -190,6 +203,29 @@ std::string RenderWorkers(const v1::ListWorkersResponse& workers, absl::Time now
   }
   return RenderTable({"NAME", "STATE", "FREE DEVICES", "JOBS", "MODELS", "VERSION", "LAST CONTACT"},
                      rows);
+}
+
+std::string RenderEstimate(const v1::EstimateFineTuneJobResponse& estimate) {
+  std::vector<std::vector<std::string>> rows;
+  for (const v1::MemoryComponent& component : estimate.components()) {
+    rows.push_back({component.name(), FormatBytes(component.bytes()), component.description()});
+  }
+  rows.push_back({"a rank", FormatBytes(estimate.total_bytes()),
+                  absl::StrCat("the sum, in ", estimate.moment())});
+  if (estimate.rank_count() > 1) {
+    rows.push_back({"all ranks", FormatBytes(estimate.rank_count() * estimate.total_bytes()),
+                    absl::StrCat(estimate.rank_count(), " of them, at most")});
+  }
+  std::string text = RenderTable({"MEMORY", "SIZE", "WHAT"}, rows);
+  if (estimate.workers_size() == 0) return text;
+  rows.clear();
+  for (const v1::WorkerFit& fit : estimate.workers()) {
+    rows.push_back({fit.worker(), VerdictOf(fit, estimate.rank_count()),
+                    absl::StrCat(fit.device_count()),
+                    fit.device_memory_bytes() > 0 ? FormatBytes(fit.device_memory_bytes()) : "-"});
+  }
+  absl::StrAppend(&text, "\n", RenderTable({"WORKER", "FITS", "DEVICES", "MEMORY EACH"}, rows));
+  return text;
 }
 
 std::string RenderCheckpoints(const v1::ListCheckpointsResponse& checkpoints, absl::Time now) {

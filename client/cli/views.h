@@ -1,4 +1,5 @@
-// What `get`, `list`, `workers` and `checkpoints` show to people. Pure: `now` gives the ages.
+// What `get`, `list`, `workers`, `estimate` and `checkpoints` show to people. Pure: `now` gives the
+// ages.
 #ifndef LONGLORA_CLIENT_CLI_VIEWS_H_
 #define LONGLORA_CLIENT_CLI_VIEWS_H_
 
@@ -7,6 +8,7 @@
 
 #include "absl/time/time.h"
 #include "longlora/v1/fine_tune_job.pb.h"
+#include "longlora/v1/fine_tune_service.pb.h"
 #include "longlora/v1/worker_directory_service.pb.h"
 
 namespace longlora::client {
@@ -19,6 +21,9 @@ std::string RenderJobs(const std::vector<v1::FineTuneJob>& jobs, absl::Time now)
 
 // One line a worker, with its devices and models.
 std::string RenderWorkers(const v1::ListWorkersResponse& workers, absl::Time now);
+
+// One line a part of the memory and their sum; then one line a worker, when there are any.
+std::string RenderEstimate(const v1::EstimateFineTuneJobResponse& estimate);
 
 // One line a checkpoint.
 std::string RenderCheckpoints(const v1::ListCheckpointsResponse& checkpoints, absl::Time now);

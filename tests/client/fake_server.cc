@@ -164,6 +164,16 @@ std::map<std::string, std::string> FakeServer::files() {
   return upload_contents_;
 }
 
+void FakeServer::SetEstimate(const v1::EstimateFineTuneJobResponse& estimate) {
+  absl::MutexLock lock(&mutex_);
+  estimate_ = estimate;
+}
+
+v1::EstimateFineTuneJobRequest FakeServer::estimated() {
+  absl::MutexLock lock(&mutex_);
+  return estimated_;
+}
+
 v1::CreateFineTuneJobRequest FakeServer::created() {
   absl::MutexLock lock(&mutex_);
   return created_;
@@ -248,6 +258,16 @@ grpc::Status FakeServer::CreateFineTuneJob(Context*, const v1::CreateFineTuneJob
     jobs_[NameOf(id)].job = *response;
   }
   if (script) script(*this, id);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeServer::EstimateFineTuneJob(Context*,
+                                             const v1::EstimateFineTuneJobRequest* request,
+                                             v1::EstimateFineTuneJobResponse* response) {
+  if (grpc::Status fault = Enter("EstimateFineTuneJob"); !fault.ok()) return fault;
+  absl::MutexLock lock(&mutex_);
+  estimated_ = *request;
+  *response = estimate_;
   return grpc::Status::OK;
 }
 

@@ -49,6 +49,10 @@ class FakeServer final : public v1::FineTuneService::Service,
   std::map<std::string, std::string> files();
   // What the last create asked for.
   v1::CreateFineTuneJobRequest created();
+  // What every estimate answers.
+  void SetEstimate(const v1::EstimateFineTuneJobResponse& estimate);
+  // What the last estimate asked for.
+  v1::EstimateFineTuneJobRequest estimated();
 
   // --- faults
   // The next call of `method` ("GetFineTuneJob") fails with `status`; several queue up.
@@ -71,6 +75,8 @@ class FakeServer final : public v1::FineTuneService::Service,
 
   grpc::Status CreateFineTuneJob(Context*, const v1::CreateFineTuneJobRequest*,
                                  v1::FineTuneJob*) override;
+  grpc::Status EstimateFineTuneJob(Context*, const v1::EstimateFineTuneJobRequest*,
+                                   v1::EstimateFineTuneJobResponse*) override;
   grpc::Status GetFineTuneJob(Context*, const v1::GetFineTuneJobRequest*,
                               v1::FineTuneJob*) override;
   grpc::Status ListFineTuneJobs(Context*, const v1::ListFineTuneJobsRequest*,
@@ -120,6 +126,8 @@ class FakeServer final : public v1::FineTuneService::Service,
   std::map<std::string, std::string> upload_contents_ ABSL_GUARDED_BY(mutex_);
   v1::ListWorkersResponse workers_ ABSL_GUARDED_BY(mutex_);
   v1::CreateFineTuneJobRequest created_ ABSL_GUARDED_BY(mutex_);
+  v1::EstimateFineTuneJobResponse estimate_ ABSL_GUARDED_BY(mutex_);
+  v1::EstimateFineTuneJobRequest estimated_ ABSL_GUARDED_BY(mutex_);
   std::function<void(FakeServer&, const std::string&)> script_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::deque<grpc::Status>> faults_ ABSL_GUARDED_BY(mutex_);
   std::deque<int> breaks_ ABSL_GUARDED_BY(mutex_);

@@ -121,6 +121,62 @@ TEST_F(BinaryTest, ValidateOnlySubmitsNothing) {
   EXPECT_TRUE(server_.created().validate_only());
 }
 
+TEST_F(BinaryTest, EstimateAsksTheServerAndUploadsNothing) {
+  v1::EstimateFineTuneJobResponse estimate;
+  estimate.set_total_bytes(12'300'000'000);
+  estimate.set_moment("an evaluation");
+  estimate.set_rank_count(1);
+  server_.SetEstimate(estimate);
+  // The dataset need not exist.
+  const std::string job = WriteJobFile("none.jsonl");
+  EXPECT_EQ(Run({"estimate", "-f", job}), 0) << err_;
+  EXPECT_THAT(out_, HasSubstr("a rank  12.3 GB  the sum, in an evaluation\n"));
+  EXPECT_EQ(server_.estimated().spec().dataset().training(), "none.jsonl");
+  EXPECT_EQ(server_.calls("GetFile") + server_.calls("UploadFile"), 0);
+  EXPECT_EQ(server_.calls("CreateFineTuneJob"), 0);
+  EXPECT_EQ(Run({"estimate", "-f", job, "--output", "json"}), 0) << err_;
+  EXPECT_EQ(nlohmann::json::parse(out_)["total_bytes"], "12300000000");
+}
+
+TEST_F(BinaryTest, EstimateExitsByWhatIsWrongAndSaysWhere) {
+  server_.FailNext(
+      "EstimateFineTuneJob",
+      rpc::ToGrpcStatus(rpc::MakeError(absl::StatusCode::kInvalidArgument, "the spec is invalid",
+                                       {.reason = "SPEC_INVALID",
+                                        .metadata = {},
+                                        .violations = {{"base_model", "is too odd"}}})));
+  EXPECT_EQ(Run({"estimate", "-f", WriteJobFile()}), 2);
+  EXPECT_THAT(err_, HasSubstr("job.yaml:1: base_model: is too odd"));
+  server_.FailNext("EstimateFineTuneJob",
+                   rpc::ToGrpcStatus(rpc::MakeError(absl::StatusCode::kFailedPrecondition,
+                                                    "base_model: nobody has it; workers have tiny",
+                                                    {.reason = "MODEL_UNAVAILABLE"})));
+  EXPECT_EQ(Run({"estimate", "-f", WriteJobFile()}), 2);
+  EXPECT_THAT(err_, HasSubstr("workers have tiny"));
+  std::ofstream(directory_ / "bad.yaml") << "base_model: tiny\nmax_sequence_length: zero\n";
+  EXPECT_EQ(Run({"estimate", "-f", directory_ / "bad.yaml"}), 2);
+  EXPECT_THAT(err_, HasSubstr("bad.yaml:2: max_sequence_length: "));
+}
+
+TEST_F(BinaryTest, EstimateOfALocalModelNeedsNoServer) {
+  const std::string job = WriteJobFile("none.jsonl");
+  std::ofstream(directory_ / "config.json")
+      << R"({"model_type": "llama", "vocab_size": 1000, "hidden_size": 64,
+             "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+             "max_position_embeddings": 256})";
+  server_.Stop();
+  EXPECT_EQ(Run({"estimate", "-f", job, "--model", directory_.path(), "--output", "json"}), 0)
+      << err_;
+  const auto estimate = nlohmann::json::parse(out_);
+  EXPECT_FALSE(estimate["components"].empty());
+  EXPECT_FALSE(estimate.contains("workers"));
+  EXPECT_EQ(Run({"estimate", "-f", job, "--model", directory_ / "none"}), 3);
+  EXPECT_THAT(err_, HasSubstr("--model: "));
+  std::ofstream(directory_ / "config.json") << R"({"model_type": "mamba"})";
+  EXPECT_EQ(Run({"estimate", "-f", job, "--model", directory_.path()}), 2);
+  EXPECT_THAT(err_, HasSubstr("\"mamba\" is not supported; these are: llama"));
+}
+
 TEST_F(BinaryTest, WaitExitsByTheEndOfTheJob) {
   const std::pair<v1::FineTuneJob::State, int> kEnds[] = {{v1::FineTuneJob::SUCCEEDED, 0},
                                                           {v1::FineTuneJob::FAILED, 1},

@@ -113,6 +113,8 @@ TEST(EventLineTest, EveryKindOfEventHasItsLine) {
       "22:13:20  prepared: 135M parameters, 29.0M of them and of the adapters train; 60 rows, "
       "983,040 tokens (99.8% filled); 1,000 steps, dense attention from step 901; needs 12.3 MB a "
       "rank");
+  prepared->set_estimated_memory_bytes(11'900'000);
+  EXPECT_THAT(LineOf(event), HasSubstr("; needs 12.3 MB a rank (estimated: 11.9 MB)"));
 
   event = Event();
   event.mutable_step()->set_step(10);
@@ -264,6 +266,43 @@ TEST(ViewsTest, WorkersTellFreeDevicesJobsAndModels) {
   EXPECT_EQ(RenderWorkers(workers, Now()),
             "NAME        STATE      FREE DEVICES  JOBS        MODELS        VERSION  LAST CONTACT\n"
             "workers/w1  CONNECTED  1/2 cpu       books-a1b2  smollm2-135m  0.1.0    2s\n");
+}
+
+TEST(ViewsTest, AnEstimateTellsEveryPartTheSumAndWhereItFits) {
+  v1::EstimateFineTuneJobResponse estimate;
+  estimate.set_moment("the loss of a training step");
+  const auto add = [&](const char* name, int64_t bytes, const char* description) {
+    v1::MemoryComponent& component = *estimate.add_components();
+    component.set_name(name);
+    component.set_bytes(bytes);
+    component.set_description(description);
+  };
+  add("layer_inputs", 12'000'000'000, "inputs of the layers");
+  add("loss", 300'000'000, "logits of a chunk");
+  estimate.set_total_bytes(12'300'000'000);
+  estimate.set_rank_count(1);
+  const std::string one =
+      "MEMORY        SIZE     WHAT\n"
+      "layer_inputs  12.0 GB  inputs of the layers\n"
+      "loss          300 MB   logits of a chunk\n"
+      "a rank        12.3 GB  the sum, in the loss of a training step\n";
+  EXPECT_EQ(RenderEstimate(estimate), one);
+
+  estimate.set_rank_count(2);
+  v1::WorkerFit* fit = estimate.add_workers();
+  fit->set_worker("workers/w1");
+  fit->set_verdict(v1::WorkerFit::TOO_LITTLE_MEMORY);
+  fit->set_device_count(2);
+  fit->set_device_memory_bytes(8'000'000'000);
+  fit = estimate.add_workers();
+  fit->set_worker("workers/w2");
+  fit->set_verdict(v1::WorkerFit::TOO_FEW_DEVICES);
+  EXPECT_EQ(RenderEstimate(estimate),
+            one +
+                "all ranks     24.6 GB  2 of them, at most\n\n"
+                "WORKER      FITS                              DEVICES  MEMORY EACH\n"
+                "workers/w1  no, too little memory             2        8.00 GB\n"
+                "workers/w2  no, the job asks for 2 device(s)  0        -\n");
 }
 
 TEST(ViewsTest, CheckpointsTellStepLossAndSize) {

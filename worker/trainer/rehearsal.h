@@ -11,10 +11,10 @@ namespace longlora::trainer {
 
 // Runs forward and backward of a micro-batch of rows as long as the longest in which every token is
 // a target, for each attention pattern the job will use, beside gradients of an earlier micro-batch
-// where steps have several; then a dense forward of the longest row or passkey prompt when there is
-// a validation set. AdamW's state exists already and its update needs no memory. Throws what
-// LibTorch throws when memory runs out (see failure.h). Changes nothing that training depends on:
-// no weights, gradients, random numbers or data position. Returns the peak in bytes, as
+// where steps have several; then, when there is a validation set, a dense forward of its longest
+// row, and the longest passkey prompt. AdamW's state exists already and its update needs no memory.
+// Throws what LibTorch throws when memory runs out (see failure.h). Changes nothing that training
+// depends on: no weights, gradients, random numbers or data position. Returns the peak in bytes, as
 // DeviceBackend::MemoryPeakBytes.
 int64_t Rehearse(const TrainingJob& job);
 

@@ -184,6 +184,7 @@ absl::Status Restore(const LoadedCheckpoint& loaded, TrainingJob& job) {
   try {
     LONGLORA_ASSIGN_OR_RETURN(const SamplerState position,
                               SamplerStateFromJson(checkpoint.state.at("sampler")));
+    job.first_loss = NumberFromJson(checkpoint.state.at("first_loss"));
     LONGLORA_RETURN_IF_ERROR(BlameInput(job.sampler->Restore(position), "RESUME_MISMATCH"));
     job.evaluated_step = checkpoint.state.at("evaluated_step").get<int64_t>();
     job.last_loss = checkpoint.state.at("last_loss").get<double>();
@@ -251,6 +252,7 @@ absl::StatusOr<StateCopy> CopyState(TrainingJob& job) {
   checkpoint.step = job.step;
   checkpoint.world_size = job.group->world_size();
   checkpoint.spec_digest = ResumeDigest(job.spec());
+                      {"first_loss", ToJson(job.first_loss)},
   checkpoint.state = {{"sampler", ToJson(job.sampler->state())},
                       {"evaluated_step", job.evaluated_step},
                       {"last_loss", job.last_loss},

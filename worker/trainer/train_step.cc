@@ -95,6 +95,7 @@ absl::StatusOr<StepResult> TrainStep(TrainingJob& job) {
     ClipToNorm(gradients, result.grad_norm, job.spec().optimizer.max_grad_norm);
     job.optimizer->Step(gradients, result.learning_rate);
     job.skipped_in_a_row = 0;
+    if (!job.first_loss.has_value()) job.first_loss = result.loss;
     job.last_loss = result.loss;
   }
   job.step = step;

@@ -36,7 +36,7 @@ class ExportTest : public ::testing::Test {
     adapter_.rank = 2;
     adapter_.alpha = 4;
     adapter_.target_modules = {"q_proj"};
-    adapter_.base_model = "base";
+    adapter_.card.base_model = "base";
     adapter_.rope = {
         .type = "linear", .theta = 500.0, .factor = 2.0, .max_position_embeddings = 64};
     shape_.lora[kModule] = {.in_features = 4, .out_features = 6};

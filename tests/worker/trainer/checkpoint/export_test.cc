@@ -262,7 +262,7 @@ TEST_F(MergedExportTest, LargeModelsAreSharded) {
   ExpectMerged(/*tied=*/false);
   ASSERT_OK_AND_ASSIGN(const auto files, common::ListFiles(directory_ / "merged"));
   EXPECT_THAT(files,
-              ElementsAre("config.json", "model-00001-of-00004.safetensors",
+              ElementsAre("README.md", "config.json", "model-00001-of-00004.safetensors",
                           "model-00002-of-00004.safetensors", "model-00003-of-00004.safetensors",
                           "model-00004-of-00004.safetensors", "model.safetensors.index.json",
                           "tokenizer.json"));

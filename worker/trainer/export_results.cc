@@ -17,14 +17,24 @@
 namespace longlora::trainer {
 namespace {
 
-LoraWeights Weights(const TrainingJob& job) {
+// The trained tensors by name, on the CPU; those that lie there already are not copied.
+TensorMap TrainedTensors(const TrainingJob& job) {
+  TensorMap tensors;
+  for (const Parameter& parameter : job.trained) {
+    tensors[parameter.name] = parameter.value.detach().cpu();
+  }
+  return tensors;
+}
+
+LoraWeights Weights(const TrainingJob& job, const TensorMap& trained) {
   LoraWeights weights;
   for (const auto& module : job.lora) {
-    weights.lora[module->module_name()] = {.a = module->a().detach().cpu(),
-                                           .b = module->b().detach().cpu()};
+    const std::string& name = module->module_name();
+    weights.lora[name] = {.a = trained.at(name + std::string(kLoraASuffix)),
+                          .b = trained.at(name + std::string(kLoraBSuffix))};
   }
   for (const Parameter& parameter : job.model->trained_parameters()) {
-    weights.trained[parameter.name] = parameter.value.detach().cpu();
+    weights.trained[parameter.name] = trained.at(parameter.name);
   }
   return weights;
 }
@@ -103,10 +113,10 @@ std::vector<std::string> TargetModules(const TrainingJob& job) {
 
 }  // namespace
 
-AdapterExport DescribeAdapter(const TrainingJob& job) {
+AdapterExport DescribeAdapter(const TrainingJob& job, const TensorMap& trained) {
   const common::LoraSpec& lora = job.spec().method.lora;
   AdapterExport adapter;
-  adapter.weights = Weights(job);
+  adapter.weights = Weights(job, trained);
   adapter.rank = lora.rank;
   adapter.alpha = lora.alpha;
   adapter.dropout = lora.dropout;
@@ -125,14 +135,15 @@ AdapterExport DescribeAdapter(const TrainingJob& job) {
 }
 
 absl::Status WriteAdapter(const TrainingJob& job, const std::string& directory) {
-  return BlameInput(ExportAdapter(DescribeAdapter(job), directory), "EXPORT_INVALID");
+  return BlameInput(ExportAdapter(DescribeAdapter(job, TrainedTensors(job)), directory),
+                    "EXPORT_INVALID");
 }
 
 absl::Status WriteMerged(const TrainingJob& job, const std::string& directory) {
   const common::LoraSpec& lora = job.spec().method.lora;
   MergedExport merged;
   merged.base_directory = job.base_directory;
-  merged.weights = Weights(job);
+  merged.weights = Weights(job, TrainedTensors(job));
   merged.scale = LoraScale(lora.rank, lora.alpha, lora.use_rslora);
   merged.tie_word_embeddings = job.model->config().tie_word_embeddings;
   merged.rope = TrainedRope(job);

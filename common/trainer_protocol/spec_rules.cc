@@ -187,8 +187,6 @@ void CheckTraining(const TrainSpec& spec, Rules& rules) {
   }
   if (training.epochs.has_value()) rules.Positive("training.epochs", *training.epochs);
   rules.Between<int64_t>("training.micro_batch_size", training.micro_batch_size, 1, 65536);
-  rules.NotYet("training.micro_batch_size", training.micro_batch_size > 1 && !spec.dataset.packing,
-               "rows of different lengths go one by one: use 1, or packing: true");
   rules.Between<int64_t>("training.gradient_accumulation_steps",
                          training.gradient_accumulation_steps, 1, 1'000'000);
   rules.AtLeast<int64_t>("training.seed", training.seed, 0);

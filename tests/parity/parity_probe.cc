@@ -1,9 +1,11 @@
 // Runs one optimizer step's forward and backward with the trainer's own libraries and dumps what
-// the product does not show: logits and every gradient. Started by parity_test.py; not shipped.
+// the product does not show: logits, every gradient, and tokens decoded. Started by parity_test.py;
+// not shipped.
 //   trainer_parity_probe MODEL_DIR SPEC.json ADAPTER_DIR ROWS.safetensors OUT.safetensors
 // ADAPTER_DIR "-": no adapter, and the forward pass alone.
 // ROWS: row.N.{input_ids,labels,position_ids} [1, T] and row.N.document_starts [D], int64.
-// OUT: row.N.logits [1, T, V], loss [1], grad.<name>.
+// OUT: row.N.logits [1, T, V], row.N.decoded [6] int64 (what follows the first half of the row),
+// loss [1], grad.<name>.
 #include <iostream>
 #include <map>
 #include <string>
@@ -16,6 +18,7 @@
 #include "worker/trainer/checkpoint/safetensors.h"
 #include "worker/trainer/lora/lora.h"
 #include "worker/trainer/loss/chunked_cross_entropy.h"
+#include "worker/trainer/model/greedy_decode.h"
 #include "worker/trainer/model/job_rope.h"
 #include "worker/trainer/model/llama_model.h"
 #include "worker/trainer/torch.h"
@@ -98,6 +101,12 @@ absl::StatusOr<std::vector<ProbeRow>> ReadRows(const std::string& path,
   return rows;
 }
 
+torch::Tensor DecodeAfterHalf(const LlamaModel& model, const torch::Tensor& row_ids) {
+  constexpr int64_t kDecoded = 6;
+  const auto* ids = row_ids.const_data_ptr<int64_t>();
+  return torch::tensor(GreedyDecode(model, {ids, ids + (row_ids.numel() + 1) / 2}, kDecoded));
+}
+
 absl::Status Probe(const std::string& model_directory, const std::string& spec_path,
                    const std::string& adapter_directory, const std::string& rows_path,
                    const std::string& out_path) {
@@ -125,6 +134,7 @@ absl::Status Probe(const std::string& model_directory, const std::string& spec_p
     loss += sum.sum.detach() / static_cast<double>(targets);
     out[absl::StrCat("row.", i, ".logits")] =
         hidden.detach().matmul(model->lm_head().detach().to(hidden.scalar_type()).t());
+    out[absl::StrCat("row.", i, ".decoded")] = DecodeAfterHalf(*model, rows[i].input.input_ids);
   }
   out["loss"] = loss;
   for (const Parameter& parameter : TrainedParameters(*model, modules)) {

@@ -1,7 +1,8 @@
 """Goal: our trainer computes what transformers + peft compute (fp32): logits, every gradient tensor of the
-first step, and the losses of twenty steps of training; for every family, rope scaling and both patterns.
+first step, tokens decoded greedily, and the losses of twenty steps of training; for every family, rope scaling
+and both patterns.
 Method: both sides start from the same Hugging Face directory, PEFT adapter and token file; the reference
-attends under an explicit mask. The probe gives logits and gradients, the real trainer binary the losses."""
+attends under an explicit mask. The probe gives logits, gradients and tokens, the real trainer binary the losses."""
 
 import argparse
 import json
@@ -39,6 +40,9 @@ def check_step_one(case, directory, spec, rows, probe):
                 own = model(input_ids=torch.tensor([row["input_ids"]])).logits
             error = (ours[f"row.{i}.logits"] - own).abs().max().item()
             assert error <= LOGITS_TOLERANCE, f"plain logits of row {i} differ by {error}"
+        decoded = ours[f"row.{i}.decoded"].tolist()
+        own = reference.generate(model, row["input_ids"][:(len(row["input_ids"]) + 1) // 2], len(decoded))
+        assert decoded == own, f"row {i} goes on with {decoded}, and with {own} in transformers"
     loss = reference.step_loss(model, case, rows)
     assert abs(ours["loss"].item() - loss) <= LOSS_TOLERANCE, (ours["loss"].item(), loss)
 

@@ -212,6 +212,14 @@ def logits_of(model, case, row):
                  position_ids=torch.tensor([row["position_ids"]]), use_cache=False).logits
 
 
+def generate(model, prompt, tokens):
+    """What transformers' own greedy generation goes on with: always so many tokens, whatever they are."""
+    with torch.no_grad():
+        output = model.generate(input_ids=torch.tensor([prompt]), max_new_tokens=tokens, do_sample=False,
+                                eos_token_id=[], pad_token_id=0)
+    return output[0, len(prompt):].tolist()
+
+
 def load_reference(case, directory):
     """The adapted model with exactly the case's parameters requiring gradients, by our names."""
     # From the file, so that a key we read otherwise than transformers does is seen.

@@ -41,12 +41,9 @@ BatchAttention StepAttention(const common::TrainSpec& spec, int64_t step, int64_
                                                          : TrainingAttention(spec);
 }
 
-Batch MakeBatch(const RowDataset& dataset, const std::vector<int64_t>& indices,
-                const BatchAttention& attention, torch::Device device) {
+Batch MakeBatch(const std::vector<Row>& rows, const BatchAttention& attention,
+                torch::Device device) {
   constexpr int64_t kPaddingId = 0;  // any valid token: padding is never a target and never seen
-  std::vector<Row> rows;
-  rows.reserve(indices.size());
-  for (const int64_t index : indices) rows.push_back(dataset.GetRow(index));
   const RowBatch collated = CollateRows(rows, kPaddingId);
 
   Batch batch;
@@ -60,6 +57,14 @@ Batch MakeBatch(const RowDataset& dataset, const std::vector<int64_t>& indices,
   batch.num_tokens = collated.num_tokens;
   batch.num_targets = collated.num_targets;
   return batch;
+}
+
+Batch MakeBatch(const RowDataset& dataset, const std::vector<int64_t>& indices,
+                const BatchAttention& attention, torch::Device device) {
+  std::vector<Row> rows;
+  rows.reserve(indices.size());
+  for (const int64_t index : indices) rows.push_back(dataset.GetRow(index));
+  return MakeBatch(rows, attention, device);
 }
 
 }  // namespace longlora::trainer

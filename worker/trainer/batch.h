@@ -39,7 +39,11 @@ BatchAttention StepAttention(const common::TrainSpec& spec, int64_t step, int64_
 // `documents`: borders of a row's documents (segments.h).
 RowSegments SegmentsOfDocuments(const Borders& documents, const BatchAttention& attention);
 
-// The rows `indices` of `dataset` side by side, on `device`. `indices` is not empty.
+// `rows` side by side, on `device`; there is at least one.
+Batch MakeBatch(const std::vector<Row>& rows, const BatchAttention& attention,
+                torch::Device device);
+
+// The rows `indices` of `dataset`.
 Batch MakeBatch(const RowDataset& dataset, const std::vector<int64_t>& indices,
                 const BatchAttention& attention, torch::Device device);
 

@@ -15,7 +15,6 @@
 #include "common/io/sha256.h"
 #include "common/status/status_macros.h"
 #include "common/trainer_protocol/spec_codec.h"
-#include "worker/trainer/checkpoint/adapter_names.h"
 #include "worker/trainer/events/tensorboard_log.h"
 #include "worker/trainer/export_results.h"
 #include "worker/trainer/failure.h"
@@ -28,8 +27,6 @@ constexpr char kExpAvgPrefix[] = "exp_avg.";
 constexpr char kExpAvgSqPrefix[] = "exp_avg_sq.";
 constexpr char kBestPrefix[] = "best.";
 constexpr char kRandomState[] = "random_state.cpu";
-// The first row: any would do, and this one always exists.
-constexpr int64_t kWitnessRow = 0;
 
 // Step of the checkpoint that checkpoint.keep_best keeps.
 std::optional<int64_t> BestStep(const TrainingJob& job) {
@@ -82,15 +79,6 @@ TensorMap CopyTensors(const TrainingJob& job) {
   }
   tensors[kRandomState] = RandomState();
   return tensors;
-}
-
-// Replaces `weights` by the tensors of the same names.
-void UseTensors(const TensorMap& tensors, LoraWeights& weights) {
-  for (auto& [module, pair] : weights.lora) {
-    pair.a = tensors.at(module + std::string(kLoraASuffix));
-    pair.b = tensors.at(module + std::string(kLoraBSuffix));
-  }
-  for (auto& [name, tensor] : weights.trained) tensor = tensors.at(name);
 }
 
 // Adds the best weights, under names of their own, where a resume would need them.
@@ -153,12 +141,12 @@ absl::Status RestoreTensors(const LoadedCheckpoint& loaded, TrainingJob& job) {
 
 // Compares the witness loss with the stored one. A row that gives no finite loss does so again.
 absl::Status CheckWitness(const LoadedCheckpoint& loaded, double stored, TrainingJob& job) {
-  const double now = TrainingLossOfRow(job, kWitnessRow);
+  const double now = WitnessLoss(job);
   if (now == stored || (std::isnan(stored) && !std::isfinite(now))) return absl::OkStatus();
   // Other processors add in another order: some units in the last place of the compute type,
   // averaged over a row. Other weights or data differ by far more.
   const double tolerance = job.spec().training.precision == common::Precision::kBf16 ? 1e-2 : 1e-4;
-  const std::string losses = absl::StrCat("the loss of training row ", kWitnessRow, " was ", stored,
+  const std::string losses = absl::StrCat("the loss of training row 0 at its start was ", stored,
                                           " when it was saved and is ", now, " now");
   if (!(std::abs(now - stored) <= tolerance * std::abs(stored)))
     return Mismatch(loaded.path, losses);
@@ -186,6 +174,7 @@ absl::Status Restore(const LoadedCheckpoint& loaded, TrainingJob& job) {
                               SamplerStateFromJson(checkpoint.state.at("sampler")));
     LONGLORA_RETURN_IF_ERROR(BlameInput(job.sampler->Restore(position), "RESUME_MISMATCH"));
     job.evaluated_step = checkpoint.state.at("evaluated_step").get<int64_t>();
+    job.first_loss = NumberFromJson(checkpoint.state.at("first_loss"));
     job.last_loss = checkpoint.state.at("last_loss").get<double>();
     job.skipped_in_a_row = checkpoint.state.at("skipped_in_a_row").get<int64_t>();
     job.skipped_steps = checkpoint.state.at("skipped_steps").get<int64_t>();
@@ -243,8 +232,9 @@ std::string ResumeDigest(const common::TrainSpec& spec) {
 }
 
 absl::StatusOr<StateCopy> CopyState(TrainingJob& job) {
+  TensorMap tensors = CopyTensors(job);
   StateCopy copy = {.checkpoint = {},
-                    .adapter = DescribeAdapter(job),
+                    .adapter = DescribeAdapter(job, tensors),
                     .store = MakeStore(job),
                     .best = BestStep(job) == job.step};
   Checkpoint& checkpoint = copy.checkpoint;
@@ -253,15 +243,15 @@ absl::StatusOr<StateCopy> CopyState(TrainingJob& job) {
   checkpoint.spec_digest = ResumeDigest(job.spec());
   checkpoint.state = {{"sampler", ToJson(job.sampler->state())},
                       {"evaluated_step", job.evaluated_step},
+                      {"first_loss", ToJson(job.first_loss)},
                       {"last_loss", job.last_loss},
                       {"skipped_in_a_row", job.skipped_in_a_row},
                       {"skipped_steps", job.skipped_steps},
                       {"validation_record", ToJson(job.validation_record)},
                       {"optimizer_step", job.optimizer->step()},
-                      {"witness_loss", TrainingLossOfRow(job, kWitnessRow)}};
-  checkpoint.tensors = CopyTensors(job);
-  UseTensors(checkpoint.tensors, copy.adapter.weights);
-  LONGLORA_RETURN_IF_ERROR(AddBestWeights(job, checkpoint.tensors));
+                      {"witness_loss", WitnessLoss(job)}};
+  LONGLORA_RETURN_IF_ERROR(AddBestWeights(job, tensors));
+  checkpoint.tensors = std::move(tensors);
   return copy;
 }
 

@@ -47,11 +47,11 @@ absl::Status TakeBestWeights(TrainingJob& job);
 
 // Without options.resume: refuses an output directory that already holds checkpoints. With it: puts
 // `job` where the newest complete checkpoint was (job.step stays 0 when there is none), the same
-// one on all ranks, and recomputes the witness: the training loss of one row, stored from the same
-// weights when they were saved. A loss that differs beyond rounding, another spec digest or another
-// number of ranks is RESUME_MISMATCH; a difference within rounding (another kind of processor) is a
-// warning, because the run then goes on correctly, but not bit-equal. Damaged newer checkpoints
-// become warnings too.
+// one on all ranks, and recomputes the witness: the training loss at the start of a row, stored
+// from the same weights when they were saved. A loss that differs beyond rounding, another spec
+// digest or another number of ranks is RESUME_MISMATCH; a difference within rounding (another kind
+// of processor) is a warning, because the run then goes on correctly, but not bit-equal. Damaged
+// newer checkpoints become warnings too.
 absl::Status PrepareStart(TrainingJob& job);
 
 }  // namespace longlora::trainer

@@ -8,23 +8,33 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "common/trainer_protocol/spec_rules.h"
 #include "worker/trainer/checkpoint/adapter_names.h"
 #include "worker/trainer/checkpoint/merged_export.h"
 #include "worker/trainer/events/tensorboard_log.h"
 #include "worker/trainer/failure.h"
+#include "worker/trainer/job_facts.h"
 
 namespace longlora::trainer {
 namespace {
 
-LoraWeights Weights(const TrainingJob& job) {
+// The trained tensors by name, on the CPU; those that lie there already are not copied.
+TensorMap TrainedTensors(const TrainingJob& job) {
+  TensorMap tensors;
+  for (const Parameter& parameter : job.trained) {
+    tensors[parameter.name] = parameter.value.detach().cpu();
+  }
+  return tensors;
+}
+
+LoraWeights Weights(const TrainingJob& job, const TensorMap& trained) {
   LoraWeights weights;
   for (const auto& module : job.lora) {
-    weights.lora[module->module_name()] = {.a = module->a().detach().cpu(),
-                                           .b = module->b().detach().cpu()};
+    const std::string& name = module->module_name();
+    weights.lora[name] = {.a = trained.at(name + std::string(kLoraASuffix)),
+                          .b = trained.at(name + std::string(kLoraBSuffix))};
   }
   for (const Parameter& parameter : job.model->trained_parameters()) {
-    weights.trained[parameter.name] = parameter.value.detach().cpu();
+    weights.trained[parameter.name] = trained.at(parameter.name);
   }
   return weights;
 }
@@ -102,42 +112,20 @@ std::vector<std::string> TargetModules(const TrainingJob& job) {
   return names;
 }
 
-std::vector<std::pair<std::string, std::string>> Facts(const TrainingJob& job) {
-  const common::TrainSpec& spec = job.spec();
-  const bool sparse = spec.method.attention.pattern == common::AttentionPattern::kShiftedSparse;
-  std::vector<std::pair<std::string, std::string>> facts = {
-      {"Training steps",
-       absl::StrCat(job.exported_step.value_or(job.step), " of ", job.total_steps)},
-      {"Tokens a row", absl::StrCat(spec.max_sequence_length)},
-      {"Attention in training",
-       sparse ? absl::StrCat("shifted sparse, groups of ", common::GroupSize(spec), " tokens")
-              : std::string("dense")},
-      {"Learning rate", absl::StrCat(spec.optimizer.learning_rate)},
-  };
-  if (const auto& best = job.validation_record.best_loss;
-      job.exported_step.has_value() && best.has_value()) {
-    facts.emplace_back("Validation loss, the lowest of the run", absl::StrCat(*best));
-  } else {
-    facts.emplace_back("Training loss of the last step", absl::StrCat(job.last_loss));
-  }
-  return facts;
-}
-
 }  // namespace
 
-AdapterExport DescribeAdapter(const TrainingJob& job) {
+AdapterExport DescribeAdapter(const TrainingJob& job, const TensorMap& trained) {
   const common::LoraSpec& lora = job.spec().method.lora;
   AdapterExport adapter;
-  adapter.weights = Weights(job);
+  adapter.weights = Weights(job, trained);
   adapter.rank = lora.rank;
   adapter.alpha = lora.alpha;
   adapter.dropout = lora.dropout;
   adapter.use_rslora = lora.use_rslora;
   adapter.target_modules = TargetModules(job);
-  adapter.base_model = job.spec().base_model;
   adapter.tie_word_embeddings = job.model->config().tie_word_embeddings;
   adapter.rope = TrainedRope(job);
-  adapter.facts = Facts(job);
+  adapter.card = DescribeJob(job);
   const std::string log = absl::StrCat(job.options.output_directory, "/", kTensorBoardFile);
   std::error_code no_log;
   const auto bytes = std::filesystem::file_size(log, no_log);
@@ -148,17 +136,19 @@ AdapterExport DescribeAdapter(const TrainingJob& job) {
 }
 
 absl::Status WriteAdapter(const TrainingJob& job, const std::string& directory) {
-  return BlameInput(ExportAdapter(DescribeAdapter(job), directory), "EXPORT_INVALID");
+  return BlameInput(ExportAdapter(DescribeAdapter(job, TrainedTensors(job)), directory),
+                    "EXPORT_INVALID");
 }
 
 absl::Status WriteMerged(const TrainingJob& job, const std::string& directory) {
   const common::LoraSpec& lora = job.spec().method.lora;
   MergedExport merged;
   merged.base_directory = job.base_directory;
-  merged.weights = Weights(job);
+  merged.weights = Weights(job, TrainedTensors(job));
   merged.scale = LoraScale(lora.rank, lora.alpha, lora.use_rslora);
   merged.tie_word_embeddings = job.model->config().tie_word_embeddings;
   merged.rope = TrainedRope(job);
+  merged.card = DescribeJob(job);
   return BlameInput(ExportMerged(merged, directory), "EXPORT_INVALID");
 }
 

@@ -14,8 +14,9 @@ namespace longlora::trainer {
 inline constexpr char kAdapterFolder[] = "adapter";
 inline constexpr char kMergedFolder[] = "merged";
 
-// What is trained as a PEFT adapter. Its tensors are the job's own where those lie on the CPU.
-AdapterExport DescribeAdapter(const TrainingJob& job);
+// What is trained as a PEFT adapter, with the values in `trained`: at least those of job.trained,
+// by name, on the CPU.
+AdapterExport DescribeAdapter(const TrainingJob& job, const TensorMap& trained);
 
 // Writes what is trained as a PEFT adapter into `directory`, replacing it.
 absl::Status WriteAdapter(const TrainingJob& job, const std::string& directory);

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status/status_macros.h"
+#include "worker/trainer/model/greedy_decode.h"
 
 namespace longlora::trainer {
 namespace {
@@ -115,21 +116,8 @@ absl::StatusOr<std::vector<PasskeyPrompt>> MakePasskeyPrompts(const common::Pass
 }
 
 bool AnswersRight(const LlamaModel& model, const PasskeyPrompt& prompt) {
-  const torch::NoGradGuard no_grad;
-  const torch::Device device = model.options().device;
-  std::vector<int64_t> ids = prompt.ids;
-  ids.insert(ids.end(), prompt.answer.begin(), prompt.answer.end());
-  const auto length = static_cast<int64_t>(ids.size());
-  const auto answer_length = static_cast<int64_t>(prompt.answer.size());
-  ModelInput input;
-  input.input_ids = torch::tensor(ids, torch::kInt64).unsqueeze(0).to(device);
-  input.position_ids = torch::arange(length, torch::kInt64).unsqueeze(0).to(device);
-  input.segments = {DenseSegments({0, length})};
-  const torch::Tensor hidden = model.Forward(input, /*checkpoint_activations=*/false);
-  // The last of the prompt predicts the first of the answer.
-  const torch::Tensor asked = hidden[0].slice(0, length - answer_length - 1, length - 1);
-  const torch::Tensor logits = asked.matmul(model.lm_head().to(asked.scalar_type()).t());
-  return torch::equal(logits.argmax(1), input.input_ids[0].slice(0, length - answer_length));
+  return GreedyDecode(model, prompt.ids, static_cast<int64_t>(prompt.answer.size())) ==
+         prompt.answer;
 }
 
 }  // namespace longlora::trainer

@@ -13,7 +13,6 @@
 #include "absl/status/statusor.h"
 #include "common/trainer_protocol/train_spec.h"
 #include "worker/trainer/model/llama_model.h"
-#include "worker/trainer/torch.h"
 
 namespace longlora::trainer {
 
@@ -35,9 +34,9 @@ absl::StatusOr<std::vector<PasskeyPrompt>> MakePasskeyPrompts(const common::Pass
                                                               int64_t seed,
                                                               const EncodeFunction& encode);
 
-// Whether greedy decoding from the prompt, with dense attention, gives the answer's tokens. That is
-// so exactly when each of them has the greatest logit after the prompt and the answer's tokens
-// before it, so one forward over both decides, without generating.
+// Whether greedy decoding from the prompt, with dense attention, gives the answer's tokens: as many
+// are decoded as the answer has. What would follow them is not looked at, so the model need not end
+// after the number; an end-of-text token within the answer is a wrong one.
 bool AnswersRight(const LlamaModel& model, const PasskeyPrompt& prompt);
 
 }  // namespace longlora::trainer

@@ -79,6 +79,14 @@ void RehearseEvaluation(const TrainingJob& job, int64_t length) {
   ChunkedTokenLosses(hidden, job.model->lm_head(), input.input_ids);
 }
 
+// The cache of keys and values may weigh more than what an evaluation keeps.
+void RehearsePasskey(const TrainingJob& job) {
+  const auto longest = std::max_element(
+      job.passkey_prompts.begin(), job.passkey_prompts.end(),
+      [](const PasskeyPrompt& a, const PasskeyPrompt& b) { return a.length < b.length; });
+  if (longest != job.passkey_prompts.end()) AnswersRight(*job.model, *longest);
+}
+
 }  // namespace
 
 int64_t Rehearse(const TrainingJob& job) {
@@ -91,11 +99,8 @@ int64_t Rehearse(const TrainingJob& job) {
     RehearseStep(job, length, BatchAttention{});
   }
   if (job.validation != nullptr) {
-    int64_t longest = LongestRow(job, *job.validation);
-    for (const PasskeyPrompt& prompt : job.passkey_prompts) {
-      longest = std::max<int64_t>(longest, prompt.ids.size() + prompt.answer.size());
-    }
-    RehearseEvaluation(job, longest);
+    RehearseEvaluation(job, LongestRow(job, *job.validation));
+    RehearsePasskey(job);
   }
   EnterPhase(Phase::kOther);
   return job.backend->MemoryPeakBytes();

@@ -95,6 +95,7 @@ absl::StatusOr<StepResult> TrainStep(TrainingJob& job) {
     ClipToNorm(gradients, result.grad_norm, job.spec().optimizer.max_grad_norm);
     job.optimizer->Step(gradients, result.learning_rate);
     job.skipped_in_a_row = 0;
+    if (!job.first_loss.has_value()) job.first_loss = result.loss;
     job.last_loss = result.loss;
   }
   job.step = step;
@@ -102,11 +103,15 @@ absl::StatusOr<StepResult> TrainStep(TrainingJob& job) {
   return result;
 }
 
-double TrainingLossOfRow(const TrainingJob& job, int64_t row) {
-  torch::NoGradGuard no_grad;
-  const Batch batch = MakeBatch(*job.training, {row}, TrainingAttention(job.spec()), job.device());
+double WitnessLoss(const TrainingJob& job) {
+  constexpr int64_t kWitnessTokens = 512;
+  const torch::NoGradGuard no_grad;
+  Row row = job.training->GetRow(0);
+  CutRow(kWitnessTokens, row);
+  Batch batch = MakeBatch({row}, TrainingAttention(job.spec()), job.device());
+  if (CountTargets(batch.labels) == 0) batch.labels = batch.input.input_ids;
   const LossSum loss = ForwardLoss(job, batch, /*checkpoint_activations=*/false);
-  return loss.sum.item<double>() / static_cast<double>(batch.num_targets);
+  return loss.sum.item<double>() / static_cast<double>(loss.targets);
 }
 
 }  // namespace longlora::trainer

@@ -25,9 +25,10 @@ struct StepResult {
 // PEER_LOST.
 absl::StatusOr<StepResult> TrainStep(TrainingJob& job);
 
-// Mean loss over the targets of `row` of the training set as a step computes it, without gradient:
-// what a checkpoint is tested by at resume.
-double TrainingLossOfRow(const TrainingJob& job, int64_t row);
+// Mean loss over the first tokens of the first training row, as a step computes it, without
+// gradient: what a checkpoint is tested by at resume. So few tokens that it costs a run nothing,
+// however long its rows. Where none of them is a target (a long prompt) all of them are.
+double WitnessLoss(const TrainingJob& job);
 
 }  // namespace longlora::trainer
 

@@ -119,7 +119,8 @@ absl::Status Trainer::EvaluateIfDue() {
                                    .perplexity = std::exp(result->loss),
                                    .tokens = result->targets,
                                    .training_pattern_loss = result->training_pattern_loss,
-                                   .buckets = result->buckets};
+                                   .buckets = result->buckets,
+                                   .passkey = {}};
   if (job_->step == 0 || job_->step >= job_->total_steps || EarlyStopDue()) {
     LONGLORA_ASSIGN_OR_RETURN(auto passkey, ProbePasskeys(*job_));
     if (!passkey.has_value()) {

@@ -52,11 +52,12 @@ struct TrainingJob {
   std::vector<PasskeyPrompt> passkey_prompts;
   int64_t total_steps = 0;
 
-  int64_t step = 0;              // updates done
-  int64_t evaluated_step = -1;   // updates done at the last evaluation; -1: none yet
-  double last_loss = 0.0;        // of the last step that was not skipped
-  int64_t skipped_in_a_row = 0;  // steps without an update, up to the present one
-  int64_t skipped_steps = 0;     // of the whole job
+  int64_t step = 0;                  // updates done
+  int64_t evaluated_step = -1;       // updates done at the last evaluation; -1: none yet
+  std::optional<double> first_loss;  // of the first step that was not skipped
+  double last_loss = 0.0;            // of the last such step
+  int64_t skipped_in_a_row = 0;      // steps without an update, up to the present one
+  int64_t skipped_steps = 0;         // of the whole job
   ValidationRecord validation_record;
   // Trained weights of validation_record.best_step by name, where export.weights asks for them and
   // this step's are others; they look into a checkpoint's file. Empty until needed. Of rank 0.

@@ -13,6 +13,9 @@
 namespace longlora::trainer {
 
 struct ValidationRecord {
+  std::optional<double> first_loss;  // before the first step; nullopt: not finite, or none yet
+  std::optional<double> last_loss;   // of the newest evaluation; the same
+  int64_t last_step = 0;
   // Of all evaluations, that of the untrained model included.
   std::optional<double> lowest_loss;
   int64_t lowest_step = 0;
@@ -25,6 +28,10 @@ struct ValidationRecord {
 // Takes the loss after `step` updates; true when it is a new best_loss. A loss that is not finite
 // is never lower.
 bool TakeEvaluation(int64_t step, double loss, ValidationRecord& record);
+
+// null for nullopt, and back; the second throws nlohmann::json::exception for what is no number.
+nlohmann::json ToJson(const std::optional<double>& value);
+std::optional<double> NumberFromJson(const nlohmann::json& json);
 
 nlohmann::json ToJson(const ValidationRecord& record);
 // INVALID_ARGUMENT when `json` is not what ToJson made.

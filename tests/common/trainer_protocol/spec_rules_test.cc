@@ -129,11 +129,6 @@ INSTANTIATE_TEST_SUITE_P(
                  s.training.epochs = 0.0;
                }},
         Change{"training.micro_batch_size", [](TrainSpec& s) { s.training.micro_batch_size = 0; }},
-        Change{"training.micro_batch_size",
-               [](TrainSpec& s) {
-                 s.training.micro_batch_size = 2;
-                 s.dataset.packing = false;
-               }},
         Change{"training.gradient_accumulation_steps",
                [](TrainSpec& s) { s.training.gradient_accumulation_steps = 0; }},
         Change{"method.attention.dense_final_fraction",

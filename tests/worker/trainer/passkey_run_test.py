@@ -55,10 +55,11 @@ class PasskeyRunTest(TrainerTestCase):
                 prompt = task + grass[:before] + information + grass[:room - before] + question
                 self.assertEqual(len(prompt), length)
                 self.prompts.append((prompt, encode(f" {number}")))
+        # Those of one length alone are learnt, so that the lengths' counts differ.
         path = self.root / "prompts.jsonl"
         path.write_text("".join(json.dumps({"input_ids": prompt + answer,
                                             "labels": [-100] * len(prompt) + answer}) + "\n"
-                                for prompt, answer in self.prompts))
+                                for prompt, answer in self.prompts[:TRIALS]))
         self.job = self.spec(
             base_model=str(self.root / "tiny"), max_sequence_length=448,
             dataset={"training": str(path), "validation": str(path), "packing": False},
@@ -86,7 +87,7 @@ class PasskeyRunTest(TrainerTestCase):
         self.assertEqual([result["correct"] for result in first["passkey"]], self.generated_right(self.root / "tiny"))
         found = [result["correct"] for result in last["passkey"]]
         self.assertEqual(found, self.generated_right(self.root / "output" / "merged"))
-        self.assertGreater(sum(found), 0, "nothing was learnt: the case shows nothing")
+        self.assertGreater(found[0], found[1], "one length was not learnt better: the case shows nothing")
 
     def test_evaluations_between_have_no_probe(self):
         self.job["evaluation"]["interval_steps"] = 1

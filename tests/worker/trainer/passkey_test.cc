@@ -56,11 +56,10 @@ TEST(PasskeyPromptTest, TheNumberLiesAtDepthsThatAreSpreadEvenly) {
 
 TEST(PasskeyPromptTest, TheSeedAloneDecides) {
   const auto numbers = [](int64_t seed) {
+    const auto prompts = MakePasskeyPrompts({.lengths = {500, 600}, .trials = 3}, seed, Characters);
+    EXPECT_OK(prompts.status());
     std::vector<int64_t> found;
-    for (const PasskeyPrompt& prompt :
-         *MakePasskeyPrompts({.lengths = {500, 600}, .trials = 3}, seed, Characters)) {
-      found.push_back(prompt.number);
-    }
+    for (const PasskeyPrompt& prompt : *prompts) found.push_back(prompt.number);
     return found;
   };
   EXPECT_EQ(numbers(1), numbers(1));

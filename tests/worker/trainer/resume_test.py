@@ -151,6 +151,15 @@ class RefusedResumeTest(TrainerTestCase):
                          checkpoint={"interval_steps": 3}, evaluation={"interval_steps": 0}, priority=7)
         self.complete(spec, "output", "--resume")
 
+    def test_a_long_prompt_is_witness_too(self):
+        path = self.root / "prompt.jsonl"
+        path.write_text(json.dumps({"input_ids": [i % 16 for i in range(600)], "labels": [-100] * 599 + [1]}) + "\n")
+        spec = self.spec(dataset={"training": str(path), "validation": ""}, max_sequence_length=600,
+                         training={"max_steps": 2}, checkpoint={"interval_steps": 2})
+        self.complete(spec, "prompt")
+        manifest = json.loads((self.root / "prompt" / "checkpoints" / "step-2" / "manifest.json").read_text())
+        self.assertGreater(manifest["state"]["witness_loss"], 0.0)
+
     def test_another_base_model_fails_the_witness(self):
         write_model(self.root / "other", seed=9)
         reason = self.assert_refused(self.spec(base_model=str(self.root / "other")), "loss of training row",

@@ -46,6 +46,18 @@ TEST(ValidationRecordTest, ALossThatIsNotFiniteIsNeverLower) {
   EXPECT_TRUE(TakeEvaluation(30, 5.0, record));
 }
 
+TEST(ValidationRecordTest, RemembersTheFirstAndTheLastLoss) {
+  ValidationRecord record;
+  TakeEvaluation(0, 3.0, record);
+  TakeEvaluation(10, 2.0, record);
+  TakeEvaluation(20, 2.5, record);
+  EXPECT_EQ(record.first_loss, 3.0);
+  EXPECT_EQ(record.last_loss, 2.5);
+  EXPECT_EQ(record.last_step, 20);
+  TakeEvaluation(30, std::nan(""), record);
+  EXPECT_EQ(record.last_loss, std::nullopt) << "a loss that is none is not told";
+}
+
 TEST(ValidationRecordTest, SurvivesACheckpoint) {
   ValidationRecord record;
   EXPECT_EQ(ToJson(*ValidationRecordFromJson(ToJson(record))), ToJson(record));
@@ -54,6 +66,7 @@ TEST(ValidationRecordTest, SurvivesACheckpoint) {
   TakeEvaluation(9, 4.0, record);
   ASSERT_OK_AND_ASSIGN(const ValidationRecord again,
                        ValidationRecordFromJson(nlohmann::json::parse(ToJson(record).dump())));
+  EXPECT_EQ(ToJson(again), ToJson(record));
   EXPECT_EQ(again.best_loss, record.best_loss);
   EXPECT_EQ(again.best_step, 7);
   EXPECT_EQ(again.lowest_loss, record.lowest_loss);

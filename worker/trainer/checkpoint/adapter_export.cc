@@ -52,7 +52,7 @@ Json AdapterConfig(const AdapterExport& adapter) {
   }
   return {{"peft_type", "LORA"},
           {"task_type", "CAUSAL_LM"},
-          {"base_model_name_or_path", adapter.base_model},
+          {"base_model_name_or_path", adapter.card.base_model},
           {"r", adapter.rank},
           {"lora_alpha", adapter.alpha},
           {"lora_dropout", adapter.dropout},
@@ -66,58 +66,6 @@ Json AdapterConfig(const AdapterExport& adapter) {
           {"fan_in_fan_out", false},
           {"init_lora_weights", true},
           {"inference_mode", true}};
-}
-
-// What a user has to change in the base model's config before loading: PEFT has no field for it.
-Json RopeNote(const HuggingFaceRope& rope) {
-  // transformers warns of the original length beside a linear scaling: here it stands apart.
-  HuggingFaceRope loaded = rope;
-  if (rope.type == "linear") loaded.original_max_position_embeddings = 0;
-  Json note = {{"rope_parameters", RopeParameters(loaded)},
-               {"rope_scaling", RopeScaling(loaded)},
-               {"max_position_embeddings", rope.max_position_embeddings}};
-  if (rope.original_max_position_embeddings > 0) {
-    note["original_max_position_embeddings"] = rope.original_max_position_embeddings;
-  }
-  return note;
-}
-
-std::string ModelCard(const AdapterExport& adapter) {
-  const std::string base = Json(adapter.base_model).dump();
-  std::string card =
-      absl::StrCat("---\nbase_model: ", base,
-                   "\nlibrary_name: peft\ntags:\n- lora\n- longlora\n- long-context\n---\n\n"
-                   "# LongLoRA adapter\n\n"
-                   "LoRA weights, and the embedding and norms where they were trained, for ",
-                   base, ".\n\n| | |\n|---|---|\n");
-  absl::StrAppend(&card, "| LoRA rank, alpha | ", adapter.rank, ", ", adapter.alpha, " |\n");
-  absl::StrAppend(&card, "| Context length | ", adapter.rope.max_position_embeddings, " |\n");
-  for (const auto& [key, value] : adapter.facts)
-    absl::StrAppend(&card, "| ", key, " | ", value, " |\n");
-  absl::StrAppend(
-      &card,
-      "\n## Loading\n\nThe adapter was trained with the RoPE scaling below, which a PEFT adapter "
-      "cannot "
-      "carry. The base model must be loaded with it (also in `rope_scaling.json`):\n\n"
-      "```python\n"
-      "import json\n"
-      "from transformers import AutoConfig, AutoModelForCausalLM\n"
-      "from peft import PeftModel\n\n"
-      "adapter = \"...\"  # this folder\n"
-      "rope = json.load(open(adapter + \"/rope_scaling.json\"))\n"
-      "config = AutoConfig.from_pretrained(",
-      base,
-      ")\n"
-      "config.rope_parameters = rope[\"rope_parameters\"]  # transformers 4: config.rope_scaling = "
-      "rope[\"rope_scaling\"]\n"
-      "config.max_position_embeddings = rope[\"max_position_embeddings\"]\n"
-      "model = AutoModelForCausalLM.from_pretrained(",
-      base,
-      ", config=config)\n"
-      "model = PeftModel.from_pretrained(model, adapter)\n"
-      "```\n\n```json\n",
-      RopeNote(adapter.rope).dump(2), "\n```\n");
-  return card;
 }
 
 absl::Status Attach(const Attachment& attachment, const std::string& directory) {
@@ -143,7 +91,7 @@ absl::Status ExportAdapter(const AdapterExport& adapter, const std::string& dire
   const std::pair<std::string, std::string> texts[] = {
       {kAdapterConfigName, AdapterConfig(adapter).dump(2) + "\n"},
       {"rope_scaling.json", RopeNote(adapter.rope).dump(2) + "\n"},
-      {"README.md", ModelCard(adapter)}};
+      {"README.md", AdapterCard(adapter.card, adapter.rope)}};
   for (const auto& [name, text] : texts) {
     LONGLORA_RETURN_IF_ERROR(common::AtomicWriteFile(absl::StrCat(staged.path(), "/", name), text));
   }

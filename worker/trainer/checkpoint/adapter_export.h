@@ -5,11 +5,11 @@
 
 #include <cstdint>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "worker/trainer/checkpoint/lora_weights.h"
+#include "worker/trainer/checkpoint/model_card.h"
 #include "worker/trainer/checkpoint/rope_config.h"
 
 namespace longlora::trainer {
@@ -28,19 +28,16 @@ struct AdapterExport {
   double dropout = 0.0;
   bool use_rslora = false;
   std::vector<std::string> target_modules;  // last names: q_proj, ...
-  std::string base_model;                   // name or path a user passes to from_pretrained
   bool tie_word_embeddings = false;
   HuggingFaceRope rope;
-  // Lines for the model card ("Training steps": "1000"), in this order.
-  std::vector<std::pair<std::string, std::string>> facts;
+  ModelCard card;
   std::vector<Attachment> attachments;
 };
 
 // Writes adapter_config.json, adapter_model.safetensors, rope_scaling.json, README.md and the
-// attachments into
-// `directory`, which is replaced as a whole by one rename; then reads the tensors back.
-// INVALID_ARGUMENT for a weight that is empty or not finite (nothing is replaced); UNAVAILABLE for
-// a failed write.
+// attachments into `directory`, which is replaced as a whole by one rename; then reads the tensors
+// back. INVALID_ARGUMENT for a weight that is empty or not finite (nothing is replaced);
+// UNAVAILABLE for a failed write.
 absl::Status ExportAdapter(const AdapterExport& adapter, const std::string& directory);
 
 }  // namespace longlora::trainer

@@ -43,6 +43,8 @@ absl::Status CopyTexts(const MergedExport& merged, const std::string& directory)
   ApplyRope(merged.rope, config);
   LONGLORA_RETURN_IF_ERROR(
       common::AtomicWriteFile(absl::StrCat(directory, "/config.json"), config.dump(2) + "\n"));
+  LONGLORA_RETURN_IF_ERROR(
+      common::AtomicWriteFile(absl::StrCat(directory, "/README.md"), MergedCard(merged.card)));
   for (const char* name : kCopiedFiles) {
     const auto content =
         common::ReadFile(absl::StrCat(merged.base_directory, "/", name), kCopiedBytesMax);

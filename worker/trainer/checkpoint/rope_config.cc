@@ -45,6 +45,19 @@ nlohmann::ordered_json RopeScaling(const HuggingFaceRope& rope) {
   return json;
 }
 
+nlohmann::ordered_json RopeNote(const HuggingFaceRope& rope) {
+  // transformers warns of the original length beside a linear scaling: here it stands apart.
+  HuggingFaceRope loaded = rope;
+  if (rope.type == "linear") loaded.original_max_position_embeddings = 0;
+  nlohmann::ordered_json note = {{"rope_parameters", RopeParameters(loaded)},
+                                 {"rope_scaling", RopeScaling(loaded)},
+                                 {"max_position_embeddings", rope.max_position_embeddings}};
+  if (rope.original_max_position_embeddings > 0) {
+    note[kOriginal] = rope.original_max_position_embeddings;
+  }
+  return note;
+}
+
 void ApplyRope(const HuggingFaceRope& rope, nlohmann::ordered_json& config) {
   config["rope_theta"] = rope.theta;
   config["rope_scaling"] = RopeScaling(rope);

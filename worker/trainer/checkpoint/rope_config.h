@@ -29,6 +29,10 @@ nlohmann::ordered_json RopeParameters(const HuggingFaceRope& rope);
 // one is only there when the numbers need it).
 nlohmann::ordered_json RopeScaling(const HuggingFaceRope& rope);
 
+// What a user has to change in the base model's config before loading an adapter, because PEFT has
+// no field for it: the content of rope_scaling.json.
+nlohmann::ordered_json RopeNote(const HuggingFaceRope& rope);
+
 // Puts `rope` into a config.json in both spellings, replacing what is there; other keys keep their
 // place.
 void ApplyRope(const HuggingFaceRope& rope, nlohmann::ordered_json& config);

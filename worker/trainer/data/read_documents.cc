@@ -133,20 +133,19 @@ absl::StatusOr<Documents> ReadIntoMemory(const DocumentsOptions& options) {
 }
 
 // Everything that decides the tokens: the same key, the same documents.
-absl::StatusOr<std::string> CacheKey(const DocumentsOptions& options) {
+std::string CacheKey(const DocumentsOptions& options, const std::string& data_sha256) {
   const ExampleOptions& example = options.example;
-  LONGLORA_ASSIGN_OR_RETURN(const std::string data, common::Sha256File(options.path));
   return common::Sha256Hex(
-      absl::StrCat(kMakerVersion, " ", data, " ", static_cast<int>(example.format), " ",
+      absl::StrCat(kMakerVersion, " ", data_sha256, " ", static_cast<int>(example.format), " ",
                    example.vocab_size, " ", example.train_on_prompt, " ", options.record_bytes_max,
                    " ", example.tokenizer == nullptr ? "" : example.tokenizer->digest(), " ",
                    example.chat_template == nullptr ? "" : example.chat_template->digest()));
 }
 
 absl::StatusOr<Documents> ReadThroughCache(const DocumentsOptions& options,
+                                           const std::string& data_sha256,
                                            std::vector<std::string>& warnings) {
-  LONGLORA_ASSIGN_OR_RETURN(const std::string key, CacheKey(options));
-  const TokenCache cache(options.cache_directory, key);
+  const TokenCache cache(options.cache_directory, CacheKey(options, data_sha256));
   const TokenCache::Lock lock = cache.TakeTurn();
   absl::StatusOr<Documents> kept = cache.Open();
   if (kept.ok()) return kept;
@@ -185,14 +184,16 @@ absl::Status CheckOptions(const ExampleOptions& example) {
 }  // namespace
 
 absl::StatusOr<Documents> ReadDocuments(const DocumentsOptions& options,
-                                        std::vector<std::string>* warnings) {
+                                        std::vector<std::string>* warnings, std::string* sha256) {
   LONGLORA_RETURN_IF_ERROR(CheckOptions(options.example));
+  LONGLORA_ASSIGN_OR_RETURN(const std::string data_sha256, common::Sha256File(options.path));
+  if (sha256 != nullptr) *sha256 = data_sha256;
   std::vector<std::string> ignored;
   LONGLORA_ASSIGN_OR_RETURN(
       Documents documents,
       options.cache_directory.empty()
           ? ReadIntoMemory(options)
-          : ReadThroughCache(options, warnings == nullptr ? ignored : *warnings));
+          : ReadThroughCache(options, data_sha256, warnings == nullptr ? ignored : *warnings));
   if (documents.num_documents() > 0) return documents;
   const bool words = options.example.format == common::DatasetFormat::kText;
   return absl::InvalidArgumentError(absl::StrCat(options.path,

@@ -25,9 +25,10 @@ struct DocumentsOptions {
 // Blank lines are skipped. Whatever is wrong with the file is an INVALID_ARGUMENT that starts "FILE
 // line N: " or "FILE row N: ", of the first such line; so is a file without any document.
 // NOT_FOUND: no such file. `warnings`, if not null, gets a sentence when a cache is damaged or
-// cannot be written: both only cost time.
+// cannot be written: both only cost time. `sha256`, if not null, gets the digest of the file.
 absl::StatusOr<Documents> ReadDocuments(const DocumentsOptions& options,
-                                        std::vector<std::string>* warnings = nullptr);
+                                        std::vector<std::string>* warnings = nullptr,
+                                        std::string* sha256 = nullptr);
 
 }  // namespace longlora::trainer
 

@@ -6,6 +6,15 @@
 
 namespace longlora::trainer {
 
+void CutRow(int64_t length, Row& row) {
+  if (static_cast<int64_t>(row.input_ids.size()) <= length) return;
+  for (std::vector<int64_t>* values : {&row.input_ids, &row.labels, &row.position_ids}) {
+    values->resize(static_cast<size_t>(length));
+  }
+  std::vector<int64_t>& starts = row.document_starts;
+  starts.erase(std::lower_bound(starts.begin(), starts.end(), length), starts.end());
+}
+
 RowBatch CollateRows(const std::vector<Row>& rows, int64_t padding_id) {
   RowBatch batch;
   batch.num_rows = static_cast<int64_t>(rows.size());

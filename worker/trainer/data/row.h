@@ -17,6 +17,9 @@ struct Row {
   std::vector<int64_t> document_starts;  // ascending, the first is 0: where attention is cut
 };
 
+// Keeps the first `length` tokens at most.
+void CutRow(int64_t length, Row& row);
+
 // Rows side by side, right-padded to the longest. Padding is a document of its own without targets.
 struct RowBatch {
   int64_t num_rows = 0;

@@ -64,7 +64,8 @@ absl::StatusOr<RowDataset> RowDataset::Load(const DocumentsOptions& documents,
       format == common::DatasetFormat::kInstruction || format == common::DatasetFormat::kChat;
   RowDataset dataset;
   DatasetStats& stats = dataset.stats_;
-  LONGLORA_ASSIGN_OR_RETURN(dataset.documents_, ReadDocuments(documents, &stats.warnings));
+  LONGLORA_ASSIGN_OR_RETURN(dataset.documents_,
+                            ReadDocuments(documents, &stats.warnings, &stats.sha256));
   absl::StatusOr<RowPlan> planned = PlanRows(dataset.documents_, packing);
   if (!planned.ok()) return common::Annotate(planned.status(), documents.path);
   RowPlan& plan = dataset.plan_ = *std::move(planned);

@@ -16,6 +16,7 @@
 namespace longlora::trainer {
 
 struct DatasetStats {
+  std::string sha256;  // of the file
   int64_t num_documents = 0;
   int64_t num_rows = 0;
   int64_t num_tokens = 0;   // in rows

@@ -2,11 +2,13 @@
 
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/status/status_macros.h"
 #include "worker/trainer/attention/segment_attention.h"
+#include "worker/trainer/model/kv_cache.h"
 #include "worker/trainer/model/layer_checkpoint.h"
 #include "worker/trainer/model/rms_norm.h"
 #include "worker/trainer/model/rope.h"
@@ -15,6 +17,13 @@
 namespace longlora::trainer {
 
 using torch::Tensor;
+
+namespace {
+
+// What the queries of a layer gather. q: [B, H, T, D], turned; k, v: [B, K, T, D] -> as q.
+using Attend = absl::FunctionRef<Tensor(const Tensor& q, const Tensor& k, const Tensor& v)>;
+
+}  // namespace
 
 struct LlamaModel::Layer {
   Parameter input_norm;
@@ -62,15 +71,15 @@ struct LlamaModel::Layer {
 
   // x: [B, T, E] -> the same.
   Tensor Forward(const common::ModelConfig& config, const Tensor& x, const RotaryTables& rotary,
-                 const std::vector<RowSegments>& segments) const {
+                 Attend attend) const {
     const Tensor attended =
-        Attention(config, RmsNorm(x, input_norm.value, config.rms_norm_eps), rotary, segments);
+        Attention(config, RmsNorm(x, input_norm.value, config.rms_norm_eps), rotary, attend);
     const Tensor h = x + attended;
     return h + Mlp(RmsNorm(h, post_attention_norm.value, config.rms_norm_eps));
   }
 
   Tensor Attention(const common::ModelConfig& config, const Tensor& x, const RotaryTables& rotary,
-                   const std::vector<RowSegments>& segments) const {
+                   Attend attend) const {
     const int64_t rows = x.size(0), tokens = x.size(1);
     const std::vector<Tensor> projected = Project(config, x);
     const auto heads = [&](size_t i) {
@@ -84,8 +93,8 @@ struct LlamaModel::Layer {
           rotary);
     };
     const Tensor q_heads = turned(0), k_heads = turned(1), v_heads = heads(2);
-    const Tensor out = SegmentAttention(q_heads.transpose(1, 2), k_heads.transpose(1, 2),
-                                        v_heads.transpose(1, 2), segments);
+    const Tensor out =
+        attend(q_heads.transpose(1, 2), k_heads.transpose(1, 2), v_heads.transpose(1, 2));
     return o.Forward(out.transpose(1, 2).reshape({rows, tokens, -1}));
   }
 
@@ -207,20 +216,46 @@ absl::StatusOr<std::unique_ptr<LlamaModel>> LlamaModel::Create(
   return model;
 }
 
+Tensor LlamaModel::Embed(const Tensor& input_ids) const {
+  return torch::embedding(embedding_, input_ids, config_.pad_token_id).to(options_.dtype);
+}
+
+RotaryTables LlamaModel::Turns(const Tensor& position_ids) const {
+  return MakeRotaryTables(position_ids, inverse_frequencies_,
+                          common::AttentionFactor(options_.rope));
+}
+
 Tensor LlamaModel::Forward(const ModelInput& input, bool checkpoint_activations) const {
-  const RotaryTables rotary = MakeRotaryTables(input.position_ids, inverse_frequencies_,
-                                               common::AttentionFactor(options_.rope));
-  Tensor x = torch::embedding(embedding_, input.input_ids, config_.pad_token_id).to(options_.dtype);
+  const RotaryTables rotary = Turns(input.position_ids);
+  Tensor x = Embed(input.input_ids);
   for (const std::shared_ptr<Layer>& layer : layers_) {
     // By value: the closure outlives this call when it runs again in backward.
     auto run = [config = config_, layer, rotary, segments = input.segments](const Tensor& hidden) {
-      return layer->Forward(config, hidden, rotary, segments);
+      const auto attend = [&](const Tensor& q, const Tensor& k, const Tensor& v) {
+        return SegmentAttention(q, k, v, segments);
+      };
+      return layer->Forward(config, hidden, rotary, attend);
     };
     x = checkpoint_activations && torch::GradMode::is_enabled()
             ? Checkpointed(std::move(run), x, layer->trained())
             : run(x);
   }
   return RmsNorm(x, norm_, config_.rms_norm_eps);
+}
+
+Tensor LlamaModel::Extend(const Tensor& input_ids, KvCache& cache) const {
+  const int64_t begin = cache.length(), tokens = input_ids.size(1);
+  const RotaryTables rotary = Turns(
+      torch::arange(begin, begin + tokens, input_ids.options().dtype(torch::kInt64)).unsqueeze(0));
+  Tensor x = Embed(input_ids);
+  for (size_t i = 0; i < layers_.size(); ++i) {
+    const auto attend = [&](const Tensor& q, const Tensor& k, const Tensor& v) {
+      return cache.Attend(static_cast<int64_t>(i), q, k, v);
+    };
+    x = layers_[i]->Forward(config_, x, rotary, attend);
+  }
+  cache.Advance(tokens);
+  return RmsNorm(x.select(1, tokens - 1), norm_, config_.rms_norm_eps);
 }
 
 const Tensor& LlamaModel::lm_head() const {

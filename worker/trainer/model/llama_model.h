@@ -19,6 +19,9 @@
 
 namespace longlora::trainer {
 
+class KvCache;
+struct RotaryTables;
+
 struct ModelOptions {
   torch::ScalarType dtype = torch::kBFloat16;  // compute dtype
   torch::Device device = torch::kCPU;
@@ -62,6 +65,11 @@ class LlamaModel {
   // in backward.
   torch::Tensor Forward(const ModelInput& input, bool checkpoint_activations) const;
 
+  // Reads the tokens that follow those in `cache`, [1, T] int64, with dense attention: all of a
+  // prompt at once, then one at a time. Returns the final hidden state of the last, [1, E]. For
+  // inference, without gradients.
+  torch::Tensor Extend(const torch::Tensor& input_ids, KvCache& cache) const;
+
   // [V, E]: the weight of the output head (the embedding itself when tied): argument of
   // ChunkedCrossEntropy.
   const torch::Tensor& lm_head() const;
@@ -80,6 +88,9 @@ class LlamaModel {
   struct Layer;
 
   LlamaModel(const common::ModelConfig& config, const ModelOptions& options);
+
+  torch::Tensor Embed(const torch::Tensor& input_ids) const;
+  RotaryTables Turns(const torch::Tensor& position_ids) const;
 
   common::ModelConfig config_;
   ModelOptions options_;

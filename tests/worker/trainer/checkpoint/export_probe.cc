@@ -42,7 +42,7 @@ absl::Status Export(const Json& facts) {
   adapter.rank = facts["rank"];
   adapter.alpha = facts["alpha"];
   adapter.target_modules = {"q_proj", "k_proj", "v_proj", "o_proj"};
-  adapter.base_model = facts["base"];
+  adapter.card.base_model = facts["base"];
   adapter.tie_word_embeddings = facts["tied"];
   adapter.rope = {.type = "linear",
                   .theta = 10000.0,

@@ -36,7 +36,7 @@ class ExportTest : public ::testing::Test {
     adapter_.rank = 2;
     adapter_.alpha = 4;
     adapter_.target_modules = {"q_proj"};
-    adapter_.base_model = "base";
+    adapter_.card.base_model = "base";
     adapter_.rope = {
         .type = "linear", .theta = 500.0, .factor = 2.0, .max_position_embeddings = 64};
     shape_.lora[kModule] = {.in_features = 4, .out_features = 6};
@@ -262,7 +262,7 @@ TEST_F(MergedExportTest, LargeModelsAreSharded) {
   ExpectMerged(/*tied=*/false);
   ASSERT_OK_AND_ASSIGN(const auto files, common::ListFiles(directory_ / "merged"));
   EXPECT_THAT(files,
-              ElementsAre("config.json", "model-00001-of-00004.safetensors",
+              ElementsAre("README.md", "config.json", "model-00001-of-00004.safetensors",
                           "model-00002-of-00004.safetensors", "model-00003-of-00004.safetensors",
                           "model-00004-of-00004.safetensors", "model.safetensors.index.json",
                           "tokenizer.json"));

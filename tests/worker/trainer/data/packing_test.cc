@@ -136,6 +136,22 @@ TEST(PackingTest, CollatedRowsArePaddedOnTheRightAsADocumentOfItsOwn) {
   EXPECT_EQ(batch.num_targets, 6);
 }
 
+TEST(PackingTest, ACutRowKeepsItsStart) {
+  const Documents documents = Counting({3, 5});
+  const Row whole = MakeRow(
+      documents, {{.document = 0, .begin = 0, .end = 3}, {.document = 1, .begin = 0, .end = 5}});
+  Row row = whole;
+  CutRow(8, row);
+  EXPECT_EQ(row.input_ids, whole.input_ids);
+  CutRow(5, row);
+  EXPECT_THAT(row.input_ids, ElementsAre(0, 1, 2, 3, 4));
+  EXPECT_THAT(row.labels, ElementsAre(-100, 1, 2, -100, 4));
+  EXPECT_THAT(row.position_ids, ElementsAre(0, 1, 2, 0, 1));
+  EXPECT_THAT(row.document_starts, ElementsAre(0, 3));
+  CutRow(3, row);
+  EXPECT_THAT(row.document_starts, ElementsAre(0));
+}
+
 // An example of `length` tokens with ids 0, 1, 2, ...: only tokens from `answer_begin` on are
 // targets.
 Document Example(int32_t length, int32_t answer_begin, int32_t num_head = 0, int32_t num_bos = 0) {

@@ -15,8 +15,10 @@ std::string WayOut(const absl::Status& status) {
   if (reason == "JOB_HAS_ARTIFACTS") return "--force deletes them too.";
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
+      // gRPC does not tell a server that wants TLS from one that hangs up.
       return "Is longlora-server running there? --server HOST:PORT or LONGLORA_SERVER names "
-             "another.";
+             "another. If it serves TLS, add --tls, or --tls-ca FILE for a certificate of your "
+             "own.";
     case absl::StatusCode::kUnauthenticated:
       return "Give the token with --token-file FILE or LONGLORA_TOKEN_FILE.";
     case absl::StatusCode::kUnimplemented:

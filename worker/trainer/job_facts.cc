@@ -33,7 +33,7 @@ std::string Attention(const common::TrainSpec& spec) {
 
 ModelCard DescribeJob(const TrainingJob& job) {
   const common::TrainSpec& spec = job.spec();
-  const ModelConfig& config = job.model->config();
+  const common::ModelConfig& config = job.model->config();
   ModelCard card = {.base_model = spec.base_model, .facts = {}, .spec = SpecText(spec)};
   const auto tell = [&](const char* name, const auto&... words) {
     card.facts.emplace_back(name, absl::StrCat(words...));

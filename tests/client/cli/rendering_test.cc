@@ -16,6 +16,7 @@
 namespace longlora::client {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 constexpr int64_t kStart = 1'700'000'000;  // 2023-11-14 22:13:20 UTC
@@ -390,7 +391,8 @@ TEST(DescribeErrorTest, AddsViolationsThatTheMessageLeftOutAndAWayOut) {
                       .metadata = {},
                       .violations = {{"name", "too long"}, {"priority", "too high\x1b"}}});
   EXPECT_EQ(DescribeError(status), "the spec is invalid\nname: too long\n  priority: too high?");
-  EXPECT_THAT(DescribeError(absl::UnavailableError("x")), HasSubstr("--server HOST:PORT"));
+  EXPECT_THAT(DescribeError(absl::UnavailableError("x")),
+              AllOf(HasSubstr("--server HOST:PORT"), HasSubstr("--tls-ca FILE")));
   EXPECT_THAT(DescribeError(absl::UnauthenticatedError("x")), HasSubstr("--token-file"));
 }
 

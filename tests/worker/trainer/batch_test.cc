@@ -126,7 +126,7 @@ TEST_P(PaddedBatchTest, GivesLossAndGradientsOfItsRowsOneByOne) {
   ModelOptions options;
   options.dtype = torch::kFloat32;
   options.train_embedding = options.train_norms = true;
-  const ModelConfig config = TinyConfig();
+  const common::ModelConfig config = TinyConfig();
   const auto model = *LlamaModel::Create(config, RandomWeights(config), options);
   std::vector<torch::Tensor> leaves;
   for (const Parameter& p : model->trained_parameters()) leaves.push_back(p.value);

@@ -34,7 +34,7 @@ class Doubling : public LinearAdapter {
 
 struct Case {
   std::string name;
-  void (*change)(ModelConfig& config);
+  void (*change)(common::ModelConfig& config);
 };
 
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
@@ -48,7 +48,7 @@ class GreedyDecodeTest : public ::testing::TestWithParam<Case> {
   }
 
   void MakeModel(torch::ScalarType dtype) {
-    ModelConfig config = TinyConfig();
+    common::ModelConfig config = TinyConfig();
     GetParam().change(config);
     ModelOptions options;
     options.dtype = dtype;
@@ -126,25 +126,25 @@ TEST_P(GreedyDecodeTest, AdaptersAreApplied) {
 
 INSTANTIATE_TEST_SUITE_P(
     Models, GreedyDecodeTest,
-    ::testing::Values(Case{"GroupedQueries", [](ModelConfig&) {}},
-                      Case{"AHeadEach", [](ModelConfig& c) { c.num_kv_heads = 6; }},
-                      Case{"OneHeadForAll", [](ModelConfig& c) { c.num_kv_heads = 1; }},
+    ::testing::Values(Case{"GroupedQueries", [](common::ModelConfig&) {}},
+                      Case{"AHeadEach", [](common::ModelConfig& c) { c.num_kv_heads = 6; }},
+                      Case{"OneHeadForAll", [](common::ModelConfig& c) { c.num_kv_heads = 1; }},
                       Case{"TiedLinear",
-                           [](ModelConfig& c) {
+                           [](common::ModelConfig& c) {
                              c.tie_word_embeddings = true;
-                             c.rope.kind = RotaryKind::kLinear;
+                             c.rope.kind = common::RotaryKind::kLinear;
                              c.rope.factor = 4.0;
                            }},
-                      Case{"Qwen2", [](ModelConfig& c) { c.qkv_bias = true; }},
+                      Case{"Qwen2", [](common::ModelConfig& c) { c.qkv_bias = true; }},
                       Case{"Qwen3Yarn",
-                           [](ModelConfig& c) {
+                           [](common::ModelConfig& c) {
                              c.head_norms = true;
-                             c.rope.kind = RotaryKind::kYarn;
+                             c.rope.kind = common::RotaryKind::kYarn;
                              c.rope.factor = 2.0;
                              c.rope.original_length = 16;
                            }},
                       Case{"Phi3",
-                           [](ModelConfig& c) {
+                           [](common::ModelConfig& c) {
                              c.fused = true;
                              c.rope.partial_factor = 0.5;
                            }}),

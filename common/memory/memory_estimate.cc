@@ -32,6 +32,7 @@ enum Part {
   kCheckpointCopy,
   kLayerInputs,
   kLayer,
+  kKvCache,
   kLoss,
   kExport,
   kNumParts
@@ -46,6 +47,7 @@ constexpr std::pair<const char*, const char*> kPartNames[kNumParts] = {
     {"checkpoint_copy", "the state that is written beside the training"},
     {"layer_inputs", "inputs of the layers, kept for the backward pass"},
     {"layer", "what one layer has alive while it runs"},
+    {"kv_cache", "keys and values of a passkey prompt"},
     {"loss", "logits of a chunk of tokens, with their gradients"},
     {"export", "results read back as proof"}};
 
@@ -206,6 +208,26 @@ void AddEvaluation(const TrainSpec& spec, const ModelConfig& model, const Sizes&
   moments.push_back(evaluation);
 }
 
+// The longest prompt is read at once, like a row of an evaluation, but every layer's keys and
+// values stay, and a trained head is cast to decode with.
+void AddPasskey(const TrainSpec& spec, const ModelConfig& model, const Sizes& sizes,
+                std::vector<Moment>& moments) {
+  const std::vector<int64_t>& lengths = spec.evaluation.passkey.lengths;
+  if (spec.dataset.validation.empty() || lengths.empty()) return;
+  const int64_t tokens = *std::max_element(lengths.begin(), lengths.end());
+  Moment passkey = AtRest(sizes);
+  passkey.name = "a passkey prompt";
+  passkey.bytes[kLayerInputs] =
+      tokens * model.hidden_size * sizes.width + RotaryBytes(model, tokens);
+  passkey.bytes[kLayer] = tokens * sizes.layer.forward;
+  passkey.bytes[kKvCache] =
+      2 * model.num_layers * model.num_kv_heads * model.head_dim * tokens * sizes.width;
+  if (sizes.head_trains && sizes.width != kFloat) {
+    passkey.bytes[kLoss] = sizes.largest_tensor * sizes.width;
+  }
+  moments.push_back(passkey);
+}
+
 // adapter/ and merged/ are read back and compared by fp32 logits of a short row.
 void AddExport(const TrainSpec& spec, const Sizes& sizes, std::vector<Moment>& moments) {
   const int64_t cast_head = sizes.width == kFloat ? 0 : sizes.largest_tensor * kFloat;
@@ -248,6 +270,7 @@ absl::StatusOr<MemoryEstimate> EstimateMemory(const TrainSpec& spec, const Model
   std::vector<Moment> moments;
   AddStep(spec, model, sizes, moments);
   AddEvaluation(spec, model, sizes, moments);
+  AddPasskey(spec, model, sizes, moments);
   AddExport(spec, sizes, moments);
   return ToEstimate(
       *std::max_element(moments.begin(), moments.end(),

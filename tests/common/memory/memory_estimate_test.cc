@@ -73,6 +73,20 @@ TEST(MemoryEstimateTest, TwiceTheRowDoublesWhatDependsOnTokensAndNothingElse) {
   EXPECT_EQ(twice.total_bytes - once.total_bytes, Part(once, "layer_inputs") + Part(once, "layer"));
 }
 
+// Of many layers: there a prompt's keys and values outweigh what a training step keeps.
+TEST(MemoryEstimateTest, APasskeyPromptKeepsTheKeysAndValuesOfEveryLayer) {
+  ModelConfig model = Model();
+  model.num_layers = 64;
+  TrainSpec spec = Spec();
+  spec.dataset.validation = "held-out.jsonl";
+  spec.evaluation.passkey.lengths = {8'000, 16'000, 4'000};
+  const MemoryEstimate estimate = Estimate(spec, model);
+  EXPECT_EQ(estimate.moment, "a passkey prompt");
+  EXPECT_EQ(Part(estimate, "kv_cache"), 2 * 64 * 512 * 16'000 * 2);  // bf16
+  model.num_kv_heads = 2;
+  EXPECT_NE(Estimate(spec, model).moment, "a passkey prompt");
+}
+
 TEST(MemoryEstimateTest, TwoRowsAtOnceTakeWhatOneOfTwiceTheLengthTakes) {
   TrainSpec rows = Spec(), length = Spec();
   rows.training.micro_batch_size = 2;

@@ -46,6 +46,7 @@ class RehearsalTest : public ::testing::Test {
     spec.training.micro_batch_size = 2;
     job_.total_steps = 10;
     job_.backend = *CreateDeviceBackend(common::Device::kCpu, RankEnvironment{});
+    job_.group = std::make_unique<SingleProcessGroup>();
     ModelOptions options;
     options.dtype = torch::kFloat32;
     options.train_embedding = options.train_norms = true;

@@ -195,14 +195,22 @@ void AddStep(const TrainSpec& spec, const ModelConfig& model, const Sizes& sizes
   moments.push_back(embedding);
 }
 
+// A forward pass over one row of `tokens`, of which nothing is kept.
+Moment Reading(const char* name, const ModelConfig& model, const Sizes& sizes, int64_t tokens) {
+  Moment moment = AtRest(sizes);
+  moment.name = name;
+  moment.bytes[kLayerInputs] =
+      tokens * model.hidden_size * sizes.width + RotaryBytes(model, tokens);
+  moment.bytes[kLayer] = tokens * sizes.layer.forward;
+  return moment;
+}
+
 void AddEvaluation(const TrainSpec& spec, const ModelConfig& model, const Sizes& sizes,
                    std::vector<Moment>& moments) {
   if (spec.dataset.validation.empty()) return;
-  Moment evaluation = AtRest(sizes);
-  evaluation.name = "an evaluation";
+  Moment evaluation = Reading("an evaluation", model, sizes, sizes.row_tokens);
   const int64_t hidden = sizes.row_tokens * model.hidden_size * sizes.width;
-  evaluation.bytes[kLayerInputs] = hidden + RotaryBytes(model, sizes.row_tokens);
-  const int64_t layer = sizes.row_tokens * sizes.layer.forward;
+  const int64_t layer = std::exchange(evaluation.bytes[kLayer], 0);
   const int64_t loss = hidden + LossBytes(sizes, model, sizes.row_tokens, /*gradients=*/false);
   evaluation.bytes[layer > loss ? kLayer : kLoss] = std::max(layer, loss);
   moments.push_back(evaluation);
@@ -215,11 +223,7 @@ void AddPasskey(const TrainSpec& spec, const ModelConfig& model, const Sizes& si
   const std::vector<int64_t>& lengths = spec.evaluation.passkey.lengths;
   if (spec.dataset.validation.empty() || lengths.empty()) return;
   const int64_t tokens = *std::max_element(lengths.begin(), lengths.end());
-  Moment passkey = AtRest(sizes);
-  passkey.name = "a passkey prompt";
-  passkey.bytes[kLayerInputs] =
-      tokens * model.hidden_size * sizes.width + RotaryBytes(model, tokens);
-  passkey.bytes[kLayer] = tokens * sizes.layer.forward;
+  Moment passkey = Reading("a passkey prompt", model, sizes, tokens);
   passkey.bytes[kKvCache] =
       2 * model.num_layers * model.num_kv_heads * model.head_dim * tokens * sizes.width;
   if (sizes.head_trains && sizes.width != kFloat) {

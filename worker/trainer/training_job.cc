@@ -171,7 +171,7 @@ absl::Status PlanSteps(TrainingJob& job) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<TrainingJob>> SetUpJob(const TrainerOptions& options) {
-  ReturnFreedTensors();
+  UseTensorMemory();
   auto job = std::make_unique<TrainingJob>();
   job->options = options;
   LONGLORA_RETURN_IF_ERROR(JoinRanks(*job));

@@ -104,6 +104,18 @@ absl::StatusOr<std::vector<v1::FineTuneJob>> FineTuneClient::ListJobs(
   }
 }
 
+absl::StatusOr<v1::FineTuneJob> FineTuneClient::PauseJob(const std::string& name) {
+  v1::PauseFineTuneJobRequest request;
+  request.set_name(name);
+  return Call(*jobs_, &v1::FineTuneService::Stub::PauseFineTuneJob, request);
+}
+
+absl::StatusOr<v1::FineTuneJob> FineTuneClient::ResumeJob(const std::string& name) {
+  v1::ResumeFineTuneJobRequest request;
+  request.set_name(name);
+  return Call(*jobs_, &v1::FineTuneService::Stub::ResumeFineTuneJob, request);
+}
+
 absl::StatusOr<v1::FineTuneJob> FineTuneClient::CancelJob(const std::string& name) {
   v1::CancelFineTuneJobRequest request;
   request.set_name(name);

@@ -46,6 +46,9 @@ class FineTuneClient {
   // All jobs in `states` (empty: any), newest first, at most `limit` (0: no limit), page by page.
   absl::StatusOr<std::vector<v1::FineTuneJob>> ListJobs(
       const std::vector<v1::FineTuneJob::State>& states, int64_t limit);
+  // Both return the job as it is then; doing so again changes nothing.
+  absl::StatusOr<v1::FineTuneJob> PauseJob(const std::string& name);
+  absl::StatusOr<v1::FineTuneJob> ResumeJob(const std::string& name);
   // Returns the job as it is then, also when an unanswered first try had already cancelled it.
   absl::StatusOr<v1::FineTuneJob> CancelJob(const std::string& name);
   absl::Status DeleteJob(const std::string& name, bool force);

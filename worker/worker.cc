@@ -109,6 +109,7 @@ absl::Status Worker::Describe(const WorkerConfig& config, const std::string& wor
   environment_.token_cache_directory = absl::StrCat(work_dir, "/tokens");
   environment_.environment = InheritedEnvironment();
   environment_.grace = config.grace;
+  environment_.pause_grace = config.pause_grace;
   environment_.hang_timeout = config.hang_timeout;
   return absl::OkStatus();
 }

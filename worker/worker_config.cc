@@ -8,6 +8,7 @@ namespace {
 // Durations as the flags take them, turned into values once everything is parsed.
 struct DurationTexts {
   std::string grace;
+  std::string pause_grace;
   std::string hang_timeout;
   std::string leave_timeout;
 };
@@ -53,6 +54,10 @@ void AddSecurity(CLI::App& app, rpc::ClientSecurity& security) {
 void AddLimits(CLI::App& app, WorkerConfig& config, DurationTexts& texts) {
   const CLI::Validator duration(CheckDuration, "DURATION");
   app.add_option("--grace", texts.grace, "From SIGTERM to SIGKILL, when a trainer is to end")
+      ->check(duration)
+      ->capture_default_str();
+  app.add_option("--pause-grace", texts.pause_grace,
+                 "The same when a job pauses: time for a step and its checkpoint")
       ->check(duration)
       ->capture_default_str();
   app.add_option("--hang-timeout", texts.hang_timeout,
@@ -104,6 +109,7 @@ void AddOptions(CLI::App& app, WorkerConfig& config, DurationTexts& texts) {
 std::variant<WorkerConfig, int> ParseWorkerConfig(int argc, const char* const* argv) {
   WorkerConfig config;
   DurationTexts texts = {.grace = absl::FormatDuration(config.grace),
+                         .pause_grace = absl::FormatDuration(config.pause_grace),
                          .hang_timeout = absl::FormatDuration(config.hang_timeout),
                          .leave_timeout = absl::FormatDuration(config.leave_timeout)};
   CLI::App app("Runs fine-tuning jobs of a longlora server on this machine.", "longlora-worker");
@@ -115,6 +121,7 @@ std::variant<WorkerConfig, int> ParseWorkerConfig(int argc, const char* const* a
     return app.exit(error) == 0 ? 0 : 2;
   }
   absl::ParseDuration(texts.grace, &config.grace);
+  absl::ParseDuration(texts.pause_grace, &config.pause_grace);
   absl::ParseDuration(texts.hang_timeout, &config.hang_timeout);
   absl::ParseDuration(texts.leave_timeout, &config.leave_timeout);
   return config;

@@ -23,6 +23,7 @@ struct WorkerConfig {
   std::string trainer;                       // path; empty: longlora-trainer beside this program
   std::vector<std::string> allowed_roots;    // jobs may name paths below these
   absl::Duration grace = absl::Seconds(30);  // from SIGTERM to SIGKILL
+  absl::Duration pause_grace = absl::Minutes(10);   // the same when a job pauses
   absl::Duration hang_timeout = absl::Minutes(30);  // without an event of a trainer
   absl::Duration leave_timeout = absl::Minutes(5);  // to stop attempts and deliver checkpoints
   uint64_t cache_bytes = uint64_t{50} << 30;        // of dataset files

@@ -47,6 +47,8 @@ void AddGet(CLI::App& app, Action& chosen);
 void AddList(CLI::App& app, Action& chosen);
 void AddWatch(CLI::App& app, Action& chosen);
 void AddLogs(CLI::App& app, Action& chosen);
+void AddPause(CLI::App& app, Action& chosen);
+void AddResume(CLI::App& app, Action& chosen);
 void AddCancel(CLI::App& app, Action& chosen);
 void AddDelete(CLI::App& app, Action& chosen);
 void AddCheckpoints(CLI::App& app, Action& chosen);

@@ -27,7 +27,7 @@ absl::StatusOr<std::vector<v1::FineTuneJob::State>> ParseStates(
         state == v1::FineTuneJob::STATE_UNSPECIFIED) {
       return absl::InvalidArgumentError(
           absl::StrCat("--state ", name,
-                       " is none of QUEUED, PREPARING, RUNNING, CANCELLING, "
+                       " is none of QUEUED, PREPARING, RUNNING, PAUSING, PAUSED, CANCELLING, "
                        "SUCCEEDED, FAILED, CANCELLED"));
     }
     states.push_back(state);

@@ -58,6 +58,8 @@ std::string RenderWaiting(const Progress& progress, absl::Time now) {
     text = progress.waits_for();
   } else if (progress.state() == v1::FineTuneJob::PREPARING) {
     text = absl::StrCat("on ", progress.worker());
+  } else if (progress.state() == v1::FineTuneJob::PAUSED) {
+    text = "until it is resumed";
   } else if (progress.state() == v1::FineTuneJob::CANCELLING) {
     text = "until no process of the job is left";
   }

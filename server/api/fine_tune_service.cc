@@ -119,7 +119,21 @@ grpc::Status FineTuneServiceHandler::ListFineTuneJobs(grpc::ServerContext*,
 grpc::Status FineTuneServiceHandler::CancelFineTuneJob(grpc::ServerContext*,
                                                        const v1::CancelFineTuneJobRequest* request,
                                                        v1::FineTuneJob* response) {
-  return ToReply(to_.scheduler->Cancel(request->name(), request->etag()), response);
+  return ToReply(to_.scheduler->Ask(JobTrigger::kCancel, request->name(), request->etag()),
+                 response);
+}
+
+grpc::Status FineTuneServiceHandler::PauseFineTuneJob(grpc::ServerContext*,
+                                                      const v1::PauseFineTuneJobRequest* request,
+                                                      v1::FineTuneJob* response) {
+  return ToReply(to_.scheduler->Ask(JobTrigger::kPause, request->name(), request->etag()), response);
+}
+
+grpc::Status FineTuneServiceHandler::ResumeFineTuneJob(grpc::ServerContext*,
+                                                       const v1::ResumeFineTuneJobRequest* request,
+                                                       v1::FineTuneJob* response) {
+  return ToReply(to_.scheduler->Ask(JobTrigger::kResume, request->name(), request->etag()),
+                 response);
 }
 
 grpc::Status FineTuneServiceHandler::DeleteFineTuneJob(grpc::ServerContext*,

@@ -43,6 +43,12 @@ class FineTuneServiceHandler final
   grpc::Status CancelFineTuneJob(grpc::ServerContext* context,
                                  const v1::CancelFineTuneJobRequest* request,
                                  v1::FineTuneJob* response) override;
+  grpc::Status PauseFineTuneJob(grpc::ServerContext* context,
+                                const v1::PauseFineTuneJobRequest* request,
+                                v1::FineTuneJob* response) override;
+  grpc::Status ResumeFineTuneJob(grpc::ServerContext* context,
+                                 const v1::ResumeFineTuneJobRequest* request,
+                                 v1::FineTuneJob* response) override;
   grpc::Status DeleteFineTuneJob(grpc::ServerContext* context,
                                  const v1::DeleteFineTuneJobRequest* request,
                                  google::protobuf::Empty* response) override;

@@ -54,7 +54,16 @@ Verdict JudgeAttempt(const AttemptEnd& end, const AttemptFacts& facts) {
   }
   if (facts.results_committed) return {JobTrigger::kSucceed, v1::Attempt::SUCCEEDED, std::nullopt};
 
+  const bool pausing = facts.job_state == v1::FineTuneJob::PAUSING;
+  if (pausing && end.how == AttemptEnd::How::kStopped) {
+    return {JobTrigger::kRelease, v1::Attempt::PAUSED, std::nullopt};
+  }
+
   v1::Failure failure = FailureOf(end);
+  if (pausing && failure.fault() == v1::Failure::SYSTEM) {
+    failure.set_retried(true);  // once its user resumes the job
+    return {JobTrigger::kRelease, v1::Attempt::FAILED, std::move(failure)};
+  }
   const int32_t in_a_row = facts.checkpoint_committed ? 1 : facts.failures_before + 1;
   failure.set_retried(failure.fault() == v1::Failure::SYSTEM &&
                       in_a_row < facts.failed_attempts_max);

@@ -52,7 +52,8 @@ v1::Failure MakeFailure(absl::string_view reason, absl::string_view message);
 
 // Committed results make a success of any end: nothing is left to do. A fault of the job is never
 // retried; one of the system is, until failed_attempts_max attempts in a row ended so without a new
-// checkpoint.
+// checkpoint. A job that pauses is PAUSED by any end that would not make it final for a fault of its
+// own.
 Verdict JudgeAttempt(const AttemptEnd& end, const AttemptFacts& facts);
 
 }  // namespace longlora::server

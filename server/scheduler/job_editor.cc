@@ -142,9 +142,10 @@ absl::Status JobEditor::Assign(absl::string_view worker, absl::string_view incar
   return Transition(JobTrigger::kAssign, nullptr);
 }
 
-absl::Status JobEditor::Cancel() {
-  LONGLORA_RETURN_IF_ERROR(Transition(JobTrigger::kCancel, nullptr));
-  if (IsFinal(state())) job_.record.clear_retry_time();
+absl::Status JobEditor::Ask(JobTrigger trigger) {
+  LONGLORA_RETURN_IF_ERROR(Transition(trigger, nullptr));
+  // Whoever resumes a job need not wait for what it failed of before the pause.
+  if (state() != v1::FineTuneJob::QUEUED) job_.record.clear_retry_time();
   return absl::OkStatus();
 }
 

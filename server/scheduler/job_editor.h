@@ -47,7 +47,8 @@ class JobEditor {
   // A new attempt on devices of a worker; goes on from the newest committed checkpoint.
   absl::Status Assign(absl::string_view worker, absl::string_view incarnation,
                       const std::vector<std::string>& device_ids);
-  absl::Status Cancel();
+  // What users may ask for: kPause, kResume or kCancel.
+  absl::Status Ask(JobTrigger trigger);
   // Ends the active attempt. `retry_time` is not before which a requeued job may be placed.
   absl::Status EndAttempt(const Verdict& verdict, absl::Time retry_time);
   // Takes in events of the active attempt whose numbers follow the acknowledged one. The first

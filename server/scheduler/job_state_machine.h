@@ -18,13 +18,17 @@ enum class JobTrigger {
   kRequeue,   // its attempt ended and another follows
   kSucceed,   // its results are committed
   kFail,      // its attempt ended and none follows
+  kPause,     // its user wants its devices back, and the job later
+  kResume,    // its user wants it to go on
   kCancel,    // its user wants it to end
-  kRelease,   // after kCancel: no process of it is left
+  kRelease,   // after kPause or kCancel: no process of it is left
 };
 
-inline constexpr std::array<JobTrigger, 7> kJobTriggers = {
-    JobTrigger::kAssign, JobTrigger::kPrepared, JobTrigger::kRequeue, JobTrigger::kSucceed,
-    JobTrigger::kFail,   JobTrigger::kCancel,   JobTrigger::kRelease};
+// Every trigger, in the order of their values.
+inline constexpr std::array<JobTrigger, 9> kJobTriggers = {
+    JobTrigger::kAssign, JobTrigger::kPrepared, JobTrigger::kRequeue,
+    JobTrigger::kSucceed, JobTrigger::kFail, JobTrigger::kPause,
+    JobTrigger::kResume, JobTrigger::kCancel, JobTrigger::kRelease};
 
 // The state that follows; `state` itself when the trigger changes nothing; nullopt when it must not
 // happen.

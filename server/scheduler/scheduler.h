@@ -33,6 +33,7 @@
 #include "server/events/event_hub.h"
 #include "server/scheduler/failure_policy.h"
 #include "server/scheduler/job_editor.h"
+#include "server/scheduler/job_state_machine.h"
 #include "server/scheduler/placement.h"
 #include "server/scheduler/scheduler_options.h"
 #include "server/scheduler/scheduler_snapshot.h"
@@ -79,17 +80,18 @@ class Scheduler {
                                                            Dependencies dependencies);
   ~Scheduler();
 
-  // --- For users (scheduler_submit.cc, scheduler_cancel.cc, scheduler_read.cc) ---
+  // --- For users (scheduler_submit.cc, scheduler_control.cc, scheduler_read.cc) ---
 
   // Accepts a job. OK: it is durable. A repeat with the same request_id and spec returns the first
   // job as it is now. ALREADY_EXISTS (REQUEST_ID_REUSED), FAILED_PRECONDITION (MODEL_UNAVAILABLE:
   // no known worker has the base model, or may read the initial adapter), RESOURCE_EXHAUSTED
   // (QUEUE_FULL). Nothing is stored on an error, nor with validate_only.
   absl::StatusOr<v1::FineTuneJob> Submit(const SubmitRequest& request) ABSL_LOCKS_EXCLUDED(mutex_);
-  // CANCELLED at once when nothing was running, else CANCELLING. NOT_FOUND (JOB_NOT_FOUND),
-  // FAILED_PRECONDITION (JOB_FINAL), ABORTED (ETAG_MISMATCH). Empty etag: any.
-  absl::StatusOr<v1::FineTuneJob> Cancel(absl::string_view job, absl::string_view etag)
-      ABSL_LOCKS_EXCLUDED(mutex_);
+  // What a user asks of a job: kPause, kResume or kCancel. PAUSED or CANCELLED at once when nothing
+  // was running, else PAUSING or CANCELLING. NOT_FOUND (JOB_NOT_FOUND), FAILED_PRECONDITION (JOB_FINAL,
+  // JOB_CANCELLING, JOB_PAUSING), ABORTED (ETAG_MISMATCH). Empty etag: any.
+  absl::StatusOr<v1::FineTuneJob> Ask(JobTrigger trigger, absl::string_view job,
+                                      absl::string_view etag) ABSL_LOCKS_EXCLUDED(mutex_);
   // Removes the job and its events; the caller then removes its artifacts. NOT_FOUND
   // (JOB_NOT_FOUND), FAILED_PRECONDITION (JOB_NOT_FINAL, JOB_HAS_ARTIFACTS), ABORTED
   // (ETAG_MISMATCH).

@@ -1,4 +1,4 @@
-// How users end and remove jobs.
+// How users pause, resume, end and remove jobs.
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -20,29 +20,41 @@ absl::Status CheckEtag(const StoredJob& job, absl::string_view etag) {
                         {"ETAG_MISMATCH", {{"job", JobName(job.id)}, {"etag", present}}, {}});
 }
 
-absl::Status JobFinal(const StoredJob& job) {
-  const std::string state = v1::FineTuneJob::State_Name(job.record.job().state());
-  return rpc::MakeError(absl::StatusCode::kFailedPrecondition,
-                        absl::StrCat(JobName(job.id), " is already ", state),
-                        {"JOB_FINAL", {{"job", JobName(job.id)}, {"state", state}}, {}});
+// Why a job in its state cannot be asked for `trigger`.
+absl::Status Refused(const StoredJob& job, JobTrigger trigger) {
+  const v1::FineTuneJob::State state = job.record.job().state();
+  const std::string state_name = v1::FineTuneJob::State_Name(state);
+  std::string reason = "JOB_FINAL";
+  std::string message = absl::StrCat(JobName(job.id), " is already ", state_name);
+  if (state == v1::FineTuneJob::PAUSING) {
+    reason = "JOB_PAUSING";
+    message = absl::StrCat(JobName(job.id), " is still PAUSING: ask again when it is PAUSED");
+  } else if (state == v1::FineTuneJob::CANCELLING) {
+    reason = "JOB_CANCELLING";
+    message = absl::StrCat(JobName(job.id), " is being cancelled, which allows no ",
+                           JobTriggerName(trigger));
+  }
+  return rpc::MakeError(absl::StatusCode::kFailedPrecondition, message,
+                        {reason, {{"job", JobName(job.id)}, {"state", state_name}}, {}});
 }
 
 }  // namespace
 
-absl::StatusOr<v1::FineTuneJob> Scheduler::Cancel(absl::string_view job, absl::string_view etag) {
+absl::StatusOr<v1::FineTuneJob> Scheduler::Ask(JobTrigger trigger, absl::string_view job,
+                                               absl::string_view etag) {
   LONGLORA_ASSIGN_OR_RETURN(const std::string id, JobIdOf(job));
   v1::FineTuneJob view;
   std::optional<Handed> handed;
-  bool is_live = false;
+  bool allowed = false;
   {
     absl::MutexLock lock(&mutex_);
     LiveJob* live = FindLive(id);
-    if (live != nullptr && !IsFinal(live->job.record.job().state())) {
+    if (live != nullptr && NextJobState(live->job.record.job().state(), trigger).has_value()) {
       LONGLORA_RETURN_IF_ERROR(CheckEtag(live->job, etag));
-      is_live = true;
+      allowed = true;
       const Moment now = Now();
       JobEditor editor(live->job, now.date);
-      LONGLORA_RETURN_IF_ERROR(editor.Cancel());
+      LONGLORA_RETURN_IF_ERROR(editor.Ask(trigger));
       if (editor.changed()) handed = Apply(*live, std::move(editor), now);
       view = View(*live);
     }
@@ -51,9 +63,13 @@ absl::StatusOr<v1::FineTuneJob> Scheduler::Cancel(absl::string_view job, absl::s
     LONGLORA_RETURN_IF_ERROR(Await({*handed}));
     return view;
   }
+  // Answers rest on what is durable, refusals and "nothing to do" too.
   LONGLORA_ASSIGN_OR_RETURN(Sight sight, Look(job));
-  if (!is_live) return JobFinal(sight.job);
-  return std::move(sight.view);  // it was CANCELLING already
+  if (!allowed && NextJobState(sight.view.state(), trigger).has_value()) {
+    return absl::UnavailableError("the store refused what the job was just changing to; ask again");
+  }
+  if (!allowed) return Refused(sight.job, trigger);
+  return std::move(sight.view);
 }
 
 absl::Status Scheduler::Delete(absl::string_view job, absl::string_view etag, bool force) {

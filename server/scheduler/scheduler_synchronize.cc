@@ -24,6 +24,17 @@ google::protobuf::Duration ToProto(absl::Duration duration) {
   return proto;
 }
 
+worker::v1::Assignment::Desired DesiredOf(v1::FineTuneJob::State state) {
+  switch (state) {
+    case v1::FineTuneJob::CANCELLING:
+      return worker::v1::Assignment::STOP;
+    case v1::FineTuneJob::PAUSING:
+      return worker::v1::Assignment::PAUSE;
+    default:
+      return worker::v1::Assignment::RUN;
+  }
+}
+
 // How an attempt ended by what its worker says, or nullopt when it goes on.
 std::optional<AttemptEnd> EndOf(const AttemptStatus& status) {
   switch (status.state()) {
@@ -48,7 +59,7 @@ std::optional<AttemptEnd> EndOfMissing(const StoredJob& job,
                                                " was restarted and its trainers were ended"))};
   }
   // It never arrived, so nothing of it runs: it need not be started to be stopped.
-  if (job.record.job().state() == v1::FineTuneJob::CANCELLING) {
+  if (DesiredOf(job.record.job().state()) != worker::v1::Assignment::RUN) {
     return AttemptEnd{AttemptEnd::How::kStopped, {}};
   }
   return std::nullopt;
@@ -131,9 +142,7 @@ worker::v1::Assignment Scheduler::ToAssignment(const LiveJob& live) {
   worker::v1::Assignment assignment;
   assignment.set_job(record.job().name());
   assignment.set_attempt(attempt.number());
-  assignment.set_desired(record.job().state() == v1::FineTuneJob::CANCELLING
-                             ? worker::v1::Assignment::STOP
-                             : worker::v1::Assignment::RUN);
+  assignment.set_desired(DesiredOf(record.job().state()));
   *assignment.mutable_spec() = record.job().spec();
   *assignment.mutable_device_ids() = record.attempts().rbegin()->device_ids();
   for (const v1::Checkpoint& checkpoint : record.checkpoints()) {

@@ -304,6 +304,27 @@ grpc::Status FakeServer::ListFineTuneJobs(Context*, const v1::ListFineTuneJobsRe
   return grpc::Status::OK;
 }
 
+grpc::Status FakeServer::PauseFineTuneJob(Context*, const v1::PauseFineTuneJobRequest* request,
+                                          v1::FineTuneJob* response) {
+  if (grpc::Status fault = Enter("PauseFineTuneJob"); !fault.ok()) return fault;
+  const std::string id = request->name().substr(request->name().find('/') + 1);
+  // The server that is imitated has a worker that takes the test's time to get there.
+  AddState(id, v1::FineTuneJob::PAUSING);
+  absl::MutexLock lock(&mutex_);
+  *response = Find(request->name())->job;
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeServer::ResumeFineTuneJob(Context*, const v1::ResumeFineTuneJobRequest* request,
+                                           v1::FineTuneJob* response) {
+  if (grpc::Status fault = Enter("ResumeFineTuneJob"); !fault.ok()) return fault;
+  const std::string id = request->name().substr(request->name().find('/') + 1);
+  AddState(id, v1::FineTuneJob::QUEUED);
+  absl::MutexLock lock(&mutex_);
+  *response = Find(request->name())->job;
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeServer::CancelFineTuneJob(Context*, const v1::CancelFineTuneJobRequest* request,
                                            v1::FineTuneJob* response) {
   // A fault here is an answer that got lost: the job is cancelled all the same.

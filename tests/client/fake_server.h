@@ -81,6 +81,10 @@ class FakeServer final : public v1::FineTuneService::Service,
                               v1::FineTuneJob*) override;
   grpc::Status ListFineTuneJobs(Context*, const v1::ListFineTuneJobsRequest*,
                                 v1::ListFineTuneJobsResponse*) override;
+  grpc::Status PauseFineTuneJob(Context*, const v1::PauseFineTuneJobRequest*,
+                                v1::FineTuneJob*) override;
+  grpc::Status ResumeFineTuneJob(Context*, const v1::ResumeFineTuneJobRequest*,
+                                 v1::FineTuneJob*) override;
   grpc::Status CancelFineTuneJob(Context*, const v1::CancelFineTuneJobRequest*,
                                  v1::FineTuneJob*) override;
   grpc::Status DeleteFineTuneJob(Context*, const v1::DeleteFineTuneJobRequest*,

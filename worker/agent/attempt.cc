@@ -76,20 +76,21 @@ void Attempt::RequestEnd(End end) {
   if (end <= requested_end_) return;
   // Finished work is worth keeping: nothing computes any more, and the server's fence keeps it from
   // doing harm when another attempt took over.
-  if (delivering_ && (end == End::kLeave || end == End::kLease)) return;
+  if (delivering_ && end != End::kStop && end != End::kStale) return;
   requested_end_ = end;
   if (state_ == State::PREPARING || state_ == State::RUNNING) state_ = State::FINISHING;
   SignalEnd(end);
 }
 
 void Attempt::SignalEnd(End end) {
-  // A leaving worker must still deliver the checkpoint that its trainer is about to write.
-  if (end != End::kLeave || group_ == nullptr) transfers_.Cancel();
+  // The checkpoint that the trainer is about to write must still be delivered.
+  const bool delivers = end == End::kPause || end == End::kLeave;
+  if (!delivers || group_ == nullptr) transfers_.Cancel();
   if (group_ == nullptr) return;
   if (end == End::kLease || end == End::kStale) {
     group_->Kill();
   } else {
-    group_->Stop();
+    group_->Stop(end == End::kPause ? environment_.pause_grace : environment_.grace);
   }
 }
 
@@ -198,7 +199,6 @@ RankGroupSpec Attempt::GroupSpec() const {
   spec.log_directory = directory_.logs();
   spec.directory = directory_.output();
   spec.environment = environment_.environment;
-  spec.grace = environment_.grace;
   spec.hang_timeout = environment_.hang_timeout;
   return spec;
 }

@@ -53,6 +53,7 @@ struct AttemptEnvironment {
   std::string mark_prefix;            // of the processes' environment mark, this worker's own
   std::vector<std::string> environment;  // that ranks inherit, NAME=value
   absl::Duration grace = absl::Seconds(30);
+  absl::Duration pause_grace = absl::Minutes(10);
   absl::Duration hang_timeout = absl::Minutes(30);
 };
 
@@ -62,7 +63,8 @@ class Attempt : public EventSink {
   // milder one.
   enum class End {
     kNone,
-    kLeave,  // the worker ends: stop with a checkpoint and deliver that
+    kPause,  // the job pauses: stop with a checkpoint and deliver that, however long a step takes
+    kLeave,  // the worker ends: the same in the time that its machine gives it
     kStop,   // no longer desired: stop, deliver nothing but events
     kLease,  // the lease lapsed: kill at once; what was already finished is kept and delivered
     kStale,  // another attempt took over, or the worker is torn down: kill at once, deliver nothing

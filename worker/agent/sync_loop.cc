@@ -220,9 +220,12 @@ void SyncLoop::ApplyAssignment(const seam::Assignment& assignment) {
     found->second->Acknowledge(assignment.acknowledged_sequence());
     if (assignment.desired() == seam::Assignment::STOP)
       found->second->RequestEnd(Attempt::End::kStop);
+    if (assignment.desired() == seam::Assignment::PAUSE)
+      found->second->RequestEnd(Attempt::End::kPause);
     return;
   }
-  if (assignment.desired() == seam::Assignment::STOP) {
+  if (assignment.desired() == seam::Assignment::STOP ||
+      assignment.desired() == seam::Assignment::PAUSE) {
     never_begun_.insert(id);
     Notify();
   } else if (assignment.desired() == seam::Assignment::RUN && !leaving() &&

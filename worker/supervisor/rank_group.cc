@@ -44,15 +44,15 @@ RankGroup::RankGroup(RankGroupSpec spec, ProcessLauncher* launcher, EventSink* s
       wake_fd_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       last_event_time_(clock->MonotonicNow()) {}
 
-void RankGroup::Stop() {
+void RankGroup::Stop(absl::Duration grace) {
   absl::MutexLock lock(&mutex_);
-  stop_requested_ = true;
+  stop_grace_ = std::min(grace, stop_grace_.value_or(absl::InfiniteDuration()));
   Wake();
 }
 
 void RankGroup::Kill() {
   absl::MutexLock lock(&mutex_);
-  stop_requested_ = true;
+  stop_grace_ = absl::ZeroDuration();
   kill_requested_ = true;
   Wake();
 }
@@ -65,7 +65,7 @@ void RankGroup::Wake() {
 
 RankGroupResult RankGroup::Run() {
   HandleRequests();
-  if (!stopping_) {
+  if (!granted_grace_.has_value()) {
     if (const absl::Status started = StartRanks(); !started.ok()) {
       Fail(FailureOf(started));
       KillAll();
@@ -174,7 +174,7 @@ void RankGroup::HandleExit(Rank& rank) {
                                                   .oom_kills_rose = oom_watch_.Rose()});
   const bool stopped_by_itself =
       rank.exit()->signal == 0 &&
-      rank.exit()->code == static_cast<int>(common::ExitCode::kStopped) && !stopping_ &&
+      rank.exit()->code == static_cast<int>(common::ExitCode::kStopped) && !granted_grace_.has_value() &&
       !failure_.has_value();
   if (stopped_by_itself) {
     failure = RankFailure{
@@ -187,22 +187,24 @@ void RankGroup::HandleExit(Rank& rank) {
 }
 
 void RankGroup::Fail(RankFailure failure) {
-  if (stopping_) return;
-  if (!failure_.has_value() || Supersedes(failure, *failure_)) failure_ = std::move(failure);
-  BeginEnding(std::min(spec_.grace, spec_.failure_grace));
+  if (!granted_grace_.has_value() &&
+      (!failure_.has_value() || Supersedes(failure, *failure_))) {
+    failure_ = std::move(failure);
+  }
+  EndWithin(spec_.failure_grace);
 }
 
 void RankGroup::HandleRequests() {
-  bool stop = false;
+  std::optional<absl::Duration> grace;
   bool kill = false;
   {
     absl::MutexLock lock(&mutex_);
-    stop = stop_requested_;
+    grace = stop_grace_;
     kill = kill_requested_;
   }
-  if (stop && !stopping_) {
-    stopping_ = true;
-    BeginEnding(spec_.grace);
+  if (grace.has_value() && grace != granted_grace_) {
+    granted_grace_ = grace;
+    EndWithin(*grace);
   }
   if (kill && !killed_) KillAll();
 }
@@ -220,9 +222,13 @@ void RankGroup::CheckDeadlines() {
   }
 }
 
-void RankGroup::BeginEnding(absl::Duration grace) {
-  if (kill_time_.has_value()) return;
-  kill_time_ = clock_->MonotonicNow() + grace;
+void RankGroup::EndWithin(absl::Duration grace) {
+  const common::MonotonicTime end = clock_->MonotonicNow() + grace;
+  if (kill_time_.has_value()) {
+    kill_time_ = std::min(*kill_time_, end);
+    return;
+  }
+  kill_time_ = end;
   for (const auto& rank : ranks_) {
     if (!rank->exit().has_value()) rank->process().SignalGroup(SIGTERM);
   }
@@ -253,7 +259,7 @@ RankGroupResult RankGroup::Conclude() {
       });
   if (failure_.has_value()) return {End::kFailed, *failure_};
   if (finished_ && all_succeeded) return {End::kSucceeded, {}};
-  if (stopping_) return {End::kStopped, {}};
+  if (granted_grace_.has_value()) return {End::kStopped, {}};
   return {End::kFailed,
           {"TRAINER_ERROR", "the trainer exited with status 0 without reporting that it finished",
            Fault::kSystem}};

@@ -43,9 +43,8 @@ struct RankGroupSpec {
   std::string log_directory;  // gets rank-N.log
   std::string directory;      // the ranks work in
   std::vector<std::string> environment;      // to inherit, NAME=value
-  absl::Duration grace = absl::Seconds(30);  // from SIGTERM to SIGKILL
-  absl::Duration failure_grace =
-      absl::Seconds(5);  // the same after a rank died: the rest cannot go on
+  // From SIGTERM to SIGKILL after a rank died: the rest cannot go on.
+  absl::Duration failure_grace = absl::Seconds(5);
   absl::Duration hang_timeout = absl::Minutes(30);  // without an event, after `prepared`
   RankLogLimits log_limits;
 };
@@ -63,9 +62,9 @@ class RankGroup {
 
   // Starts the ranks and returns when the last is gone. Call once.
   RankGroupResult Run();
-  // SIGTERM, grace, SIGKILL. Run then returns kStopped, or kSucceeded if the ranks were done. Also
-  // before Run.
-  void Stop();
+  // SIGTERM, `grace`, SIGKILL. Run then returns kStopped, or kSucceeded if the ranks were done. Also
+  // before Run, and again with a shorter grace.
+  void Stop(absl::Duration grace);
   // SIGKILL at once.
   void Kill();
 
@@ -80,7 +79,8 @@ class RankGroup {
   void HandleRequests();
   void CheckDeadlines();
   void Fail(RankFailure failure);
-  void BeginEnding(absl::Duration grace);
+  // SIGTERM now, unless it was sent, and SIGKILL after `grace` at the latest.
+  void EndWithin(absl::Duration grace);
   void KillAll();
   bool AnyAlive() const;
   void EndStragglers();
@@ -94,13 +94,13 @@ class RankGroup {
   common::UniqueFd wake_fd_;
 
   absl::Mutex mutex_;
-  bool stop_requested_ ABSL_GUARDED_BY(mutex_) = false;
+  std::optional<absl::Duration> stop_grace_ ABSL_GUARDED_BY(mutex_);  // set: asked to stop
   bool kill_requested_ ABSL_GUARDED_BY(mutex_) = false;
 
   // Of Run's thread.
   std::vector<std::unique_ptr<Rank>> ranks_;
   std::optional<RankFailure> failure_;
-  bool stopping_ = false;  // asked to
+  std::optional<absl::Duration> granted_grace_;  // set: ending because it was asked to
   bool killed_ = false;    // SIGKILL was sent to all
   bool finished_ = false;  // rank 0 reported results
   bool prepared_ = false;

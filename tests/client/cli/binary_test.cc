@@ -225,6 +225,33 @@ TEST_F(BinaryTest, ControlCDetachesAndTheJobGoesOn) {
   }
 }
 
+TEST_F(BinaryTest, PauseWaitsUntilTheJobIsPausedAndResumeQueuesIt) {
+  server_.AddJob("some-job", v1::FineTuneJob::RUNNING);
+  EXPECT_EQ(Run({"pause", "some-job"}), 0);
+  EXPECT_EQ(out_, "PAUSING\n");
+  EXPECT_THAT(err_, HasSubstr("To go on: longlora resume some-job"));
+  Child child({"pause", "some-job", "--wait", "--server", server_.address()});
+  while (server_.calls("GetFineTuneJob") == 0) absl::SleepFor(absl::Milliseconds(10));
+  server_.AddState("some-job", v1::FineTuneJob::PAUSED);
+  EXPECT_EQ(child.Wait(), 0);
+  EXPECT_EQ(child.out(), "PAUSED\n");
+  EXPECT_EQ(Run({"resume", "some-job"}), 0);
+  EXPECT_EQ(out_, "QUEUED\n");
+}
+
+TEST_F(BinaryTest, PauseOfAJobThatEndsMeanwhileTellsHow) {
+  for (const auto& [state, code] : {std::pair(v1::FineTuneJob::SUCCEEDED, 0),
+                                    std::pair(v1::FineTuneJob::FAILED, 1)}) {
+    server_.AddJob("some-job", v1::FineTuneJob::RUNNING);
+    const int calls = server_.calls("GetFineTuneJob");
+    Child child({"pause", "some-job", "--wait", "--server", server_.address()});
+    while (server_.calls("GetFineTuneJob") == calls) absl::SleepFor(absl::Milliseconds(10));
+    server_.AddState("some-job", state);
+    EXPECT_EQ(child.Wait(), code);
+    EXPECT_THAT(child.err(), HasSubstr("ended before it was paused"));
+  }
+}
+
 TEST_F(BinaryTest, WatchSurvivesARestartOfTheServer) {
   server_.AddJob("some-job", v1::FineTuneJob::RUNNING);
   server_.AddStep("some-job", 1, 2.0);

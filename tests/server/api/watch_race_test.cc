@@ -79,7 +79,7 @@ TEST(WatchRaceTest, ChangeBetweenReadingAndSleepingIsSeen) {
   ASSERT_OK_AND_ASSIGN(const v1::FineTuneJob job, scheduler->Submit(submit));
 
   RacingStore racing(*store);
-  racing.on_nothing_new = [&] { EXPECT_OK(scheduler->Cancel(job.name(), "")); };
+  racing.on_nothing_new = [&] { EXPECT_OK(scheduler->Ask(JobTrigger::kCancel, job.name(), "")); };
   EventLog events(racing, hub);
   WatchStreams watches(scheduler.get(), &events);
   FineTuneServiceHandler service({scheduler.get(), &events, nullptr, nullptr, nullptr, &watches});

@@ -93,9 +93,28 @@ TEST(FailurePolicyTest, EveryEndOfACancelledJobReleasesIt) {
   }
 }
 
+TEST(FailurePolicyTest, JobThatPausesIsPausedUnlessItIsDoneOrAtFault) {
+  AttemptFacts facts;
+  facts.job_state = v1::FineTuneJob::PAUSING;
+  facts.failures_before = 2;  // the next would be the last
+  const Verdict stopped = JudgeAttempt({How::kStopped, {}}, facts);
+  EXPECT_EQ(stopped.trigger, JobTrigger::kRelease);
+  EXPECT_EQ(stopped.attempt_state, v1::Attempt::PAUSED);
+  EXPECT_FALSE(stopped.failure.has_value());
+  const Verdict crashed = JudgeAttempt(Failed("TRAINER_CRASHED"), facts);
+  EXPECT_EQ(crashed.trigger, JobTrigger::kRelease);
+  EXPECT_EQ(crashed.attempt_state, v1::Attempt::FAILED);
+  EXPECT_TRUE(crashed.failure->retried());
+  const Verdict at_fault = JudgeAttempt(Failed("NON_FINITE"), facts);
+  EXPECT_EQ(at_fault.trigger, JobTrigger::kFail);
+  EXPECT_FALSE(at_fault.failure->retried());
+  facts.results_committed = true;
+  EXPECT_EQ(JudgeAttempt({How::kStopped, {}}, facts).trigger, JobTrigger::kSucceed);
+}
+
 TEST(FailurePolicyTest, VerdictAlwaysFitsTheStateMachine) {
-  for (const v1::FineTuneJob::State state :
-       {v1::FineTuneJob::PREPARING, v1::FineTuneJob::RUNNING, v1::FineTuneJob::CANCELLING}) {
+  for (const v1::FineTuneJob::State state : {v1::FineTuneJob::PREPARING, v1::FineTuneJob::RUNNING,
+                                             v1::FineTuneJob::PAUSING, v1::FineTuneJob::CANCELLING}) {
     for (const bool results : {false, true}) {
       for (const How how : {How::kSucceeded, How::kFailed, How::kStopped, How::kLost}) {
         AttemptFacts facts;

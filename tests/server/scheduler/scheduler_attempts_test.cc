@@ -151,7 +151,7 @@ TEST_F(SchedulerAttemptsTest, NothingIsTakenFromAFinalJob) {
 }
 
 TEST_F(SchedulerAttemptsTest, CancellingJobStillTakesItsLastEventsAndCheckpoint) {
-  ASSERT_OK(scheduler_->Cancel(job_, ""));
+  ASSERT_OK(scheduler_->Ask(JobTrigger::kCancel, job_, ""));
   EXPECT_OK(Steps(1, 1));
   EXPECT_OK(CommitCheckpoint(worker_, job_, 1, 1));
   EXPECT_EQ(StateOf(job_), Job::CANCELLING);

@@ -110,7 +110,7 @@ TEST_F(SchedulerRestartTest, QueueKeepsItsOrder) {
 
 TEST_F(SchedulerRestartTest, CountsGoOn) {
   const std::string cancelled = Submit();
-  ASSERT_OK(scheduler_->Cancel(cancelled, ""));
+  ASSERT_OK(scheduler_->Ask(JobTrigger::kCancel, cancelled, ""));
   Restart();
   const SchedulerSnapshot snapshot = scheduler_->Snapshot();
   EXPECT_EQ(snapshot.jobs_by_state.at(Job::RUNNING), 1);

@@ -137,10 +137,10 @@ TEST_F(SchedulerStoreFailureTest, RefusedCancelLeavesTheJobRunning) {
   const std::string job = Submit();
   Sync(worker_);
   failing_->failing = true;
-  EXPECT_FALSE(scheduler_->Cancel(job, "").ok());
+  EXPECT_FALSE(scheduler_->Ask(JobTrigger::kCancel, job, "").ok());
   EXPECT_EQ(StateOf(job), Job::PREPARING);
   failing_->failing = false;
-  ASSERT_OK_AND_ASSIGN(const Job cancelled, scheduler_->Cancel(job, ""));
+  ASSERT_OK_AND_ASSIGN(const Job cancelled, scheduler_->Ask(JobTrigger::kCancel, job, ""));
   EXPECT_EQ(cancelled.state(), Job::CANCELLING);
   EXPECT_GE(scheduler_->Snapshot().counters.store_failures, 1);
 }
@@ -151,7 +151,7 @@ TEST_F(SchedulerStoreFailureTest, AnswerWaitsForChangesOfOtherCallersThatItRests
   Accept(worker_, job, 1);
   // A user cancels, and the store takes its time.
   failing_->holding = true;
-  std::thread user([&] { EXPECT_FALSE(scheduler_->Cancel(job, "").ok()); });
+  std::thread user([&] { EXPECT_FALSE(scheduler_->Ask(JobTrigger::kCancel, job, "").ok()); });
   failing_->has_held.WaitForNotification();
   // The worker reports meanwhile, with news, so that the store is called under the scheduler's
   // lock: only from then on, so after the answer was worked out, the cancellation is refused.

@@ -39,7 +39,7 @@ TEST_F(SchedulerSubmitTest, RepeatGivesTheFirstJobAsItIsNow) {
 
 TEST_F(SchedulerSubmitTest, RepeatOfAFinalJobAndAfterARestartGivesIt) {
   const std::string first = Submit(MakeSpec(), "wish");
-  ASSERT_OK(scheduler_->Cancel(first, ""));
+  ASSERT_OK(scheduler_->Ask(JobTrigger::kCancel, first, ""));
   EXPECT_EQ(Submit(MakeSpec(), "wish"), first);
   Restart();
   EXPECT_EQ(Submit(MakeSpec(), "wish"), first);
@@ -116,7 +116,7 @@ TEST_F(SchedulerSubmitTest, FullQueueRefusesMore) {
   Submit();
   const std::string second = Submit();
   EXPECT_EQ(ReasonOf(scheduler_->Submit({MakeSpec(), "", false})), "QUEUE_FULL");
-  ASSERT_OK(scheduler_->Cancel(second, ""));
+  ASSERT_OK(scheduler_->Ask(JobTrigger::kCancel, second, ""));
   EXPECT_NE(Submit(), "");
 }
 

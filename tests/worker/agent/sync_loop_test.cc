@@ -219,6 +219,54 @@ TEST_F(SyncLoopTest, CancelOfAnAttemptThatNeverArrived) {
   EXPECT_TRUE(WaitForState(id, State::STOPPED));
 }
 
+TEST_F(SyncLoopTest, PauseDeliversACheckpointOfTheLastStep) {
+  const AttemptId id = Assign(MakeAssignment("pause", 1, "steps=100000 step_ms=5"));
+  StartLoop();
+  ASSERT_TRUE(WaitForStep(id, 2));
+  service_.SetDesired(id, seam::Assignment::PAUSE);
+  ASSERT_TRUE(WaitForState(id, State::STOPPED));
+  EXPECT_THAT(Processes(), IsEmpty());
+  ASSERT_EQ(service_.Checkpoints(id).size(), 1u);
+  EXPECT_EQ(service_.Checkpoints(id)[0].step(), Steps(id).back());
+  EXPECT_TRUE(WaitUntilForgotten(id));
+}
+
+TEST_F(SyncLoopTest, PauseWaitsForAnAbsentServerToTakeTheCheckpoint) {
+  const AttemptId id = Assign(MakeAssignment("pause-away", 1, "steps=100000 step_ms=5"));
+  StartLoop();
+  ASSERT_TRUE(WaitForStep(id, 2));
+  service_.HoldStreams(true);
+  service_.SetDesired(id, seam::Assignment::PAUSE);
+  ASSERT_TRUE(Eventually([&] { return service_.held_streams() > 0; }));
+  service_.SetUnavailable(true);
+  EXPECT_TRUE(Eventually([&] { return Processes().empty(); }));
+  service_.HoldStreams(false);
+  service_.SetUnavailable(false);
+  ASSERT_TRUE(WaitForState(id, State::STOPPED));
+  EXPECT_EQ(service_.Checkpoints(id).size(), 1u);
+}
+
+TEST_F(SyncLoopTest, CancelOfAPausingAttemptDoesNotWaitForItsCheckpoint) {
+  environment_.grace = absl::Milliseconds(100);
+  const AttemptId id =
+      Assign(MakeAssignment("pause-cancel", 1, "steps=100000 step_ms=5 ignore_sigterm"));
+  StartLoop();
+  ASSERT_TRUE(WaitForStep(id, 2));
+  service_.SetDesired(id, seam::Assignment::PAUSE);
+  ASSERT_TRUE(WaitForState(id, State::FINISHING));
+  service_.SetDesired(id, seam::Assignment::STOP);
+  ASSERT_TRUE(WaitForState(id, State::STOPPED));
+  EXPECT_THAT(Processes(), IsEmpty());
+}
+
+TEST_F(SyncLoopTest, PauseOfAnAttemptThatNeverArrived) {
+  seam::Assignment assignment = MakeAssignment("never-paused", 1, "");
+  assignment.set_desired(seam::Assignment::PAUSE);
+  const AttemptId id = Assign(assignment);
+  StartLoop();
+  EXPECT_TRUE(WaitForState(id, State::STOPPED));
+}
+
 TEST_F(SyncLoopTest, AttemptThatIsNoLongerListedIsStoppedAndForgotten) {
   const AttemptId id = Assign(MakeAssignment("unlisted", 1, "steps=100000 step_ms=5"));
   StartLoop();

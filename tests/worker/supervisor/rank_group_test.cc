@@ -83,7 +83,7 @@ TEST_F(RankGroupTest, NoProcessOutlivesTheGroup) {
 TEST_F(RankGroupTest, StopLetsTheTrainerWriteACheckpoint) {
   Start(Spec(2, "steps=100000 step_ms=5"));
   ASSERT_TRUE(sink_.WaitFor<common::StepEvent>());
-  group_->Stop();
+  group_->Stop(absl::Seconds(20));
   EXPECT_EQ(Join().end, End::kStopped);
   ASSERT_EQ(sink_.EventsOf<common::CheckpointEvent>().size(), 1u);
   ASSERT_EQ(sink_.EventsOf<common::FinishedEvent>().size(), 1u);
@@ -92,28 +92,44 @@ TEST_F(RankGroupTest, StopLetsTheTrainerWriteACheckpoint) {
 
 TEST_F(RankGroupTest, StopBeforeTheStartStartsNothing) {
   group_ = std::make_unique<RankGroup>(Spec(1, ""), &launcher_, &sink_, &common::Clock::Real());
-  group_->Stop();
+  group_->Stop(absl::Seconds(20));
   EXPECT_EQ(group_->Run().end, End::kStopped);
   EXPECT_TRUE(sink_.events().empty());
 }
 
 TEST_F(RankGroupTest, IgnoredSigtermGetsSigkillAfterTheGrace) {
-  RankGroupSpec spec = Spec(2, "steps=100000 step_ms=5 ignore_sigterm");
-  spec.grace = absl::Milliseconds(100);
-  Start(spec);
+  Start(Spec(2, "steps=100000 step_ms=5 ignore_sigterm"));
   ASSERT_TRUE(sink_.WaitFor<common::StepEvent>());
   const std::vector<pid_t> pids = RecordedPids();
-  group_->Stop();
+  group_->Stop(absl::Milliseconds(100));
   EXPECT_EQ(Join().end, End::kStopped);
   for (const pid_t pid : pids) EXPECT_FALSE(IsAlive(pid));
 }
 
 TEST_F(RankGroupTest, KillDoesNotWaitForTheGrace) {
+  Start(Spec(2, "steps=100000 step_ms=5 ignore_sigterm"));
+  ASSERT_TRUE(sink_.WaitFor<common::StepEvent>());
+  group_->Stop(absl::Hours(1));
+  group_->Kill();
+  EXPECT_EQ(Join().end, End::kStopped);
+}
+
+TEST_F(RankGroupTest, AnotherStopShortensTheGraceAndNeverLengthensIt) {
+  Start(Spec(2, "steps=100000 step_ms=5 ignore_sigterm"));
+  ASSERT_TRUE(sink_.WaitFor<common::StepEvent>());
+  group_->Stop(absl::Hours(1));
+  group_->Stop(absl::Milliseconds(100));
+  group_->Stop(absl::Hours(1));
+  EXPECT_EQ(Join().end, End::kStopped);
+}
+
+TEST_F(RankGroupTest, RankThatDiesDuringALongGraceDoesNotHoldTheOthers) {
   RankGroupSpec spec = Spec(2, "steps=100000 step_ms=5 ignore_sigterm");
-  spec.grace = absl::Hours(1);
+  spec.failure_grace = absl::Milliseconds(100);
   Start(spec);
   ASSERT_TRUE(sink_.WaitFor<common::StepEvent>());
-  group_->Kill();
+  group_->Stop(absl::Hours(1));
+  kill(RecordedPids()[1], SIGSEGV);
   EXPECT_EQ(Join().end, End::kStopped);
 }
 
@@ -122,7 +138,7 @@ TEST_F(RankGroupTest, GrandchildThatFledFromItsSessionDiesToo) {
   ASSERT_TRUE(sink_.WaitFor<common::StepEvent>());
   const pid_t grandchild = ReadPid("grandchild");
   ASSERT_TRUE(IsAlive(grandchild));
-  group_->Stop();
+  group_->Stop(absl::Seconds(20));
   EXPECT_EQ(Join().end, End::kStopped);
   EXPECT_FALSE(IsAlive(grandchild));
 }

@@ -176,6 +176,25 @@ absl::StatusOr<v1::ListWorkersResponse> FineTuneClient::ListWorkers() {
   return Call(*workers_, &v1::WorkerDirectoryService::Stub::ListWorkers, v1::ListWorkersRequest());
 }
 
+absl::StatusOr<v1::Worker> FineTuneClient::SetScheduling(const std::string& worker,
+                                                         v1::Worker::Scheduling scheduling) {
+  using Stub = v1::WorkerDirectoryService::Stub;
+  const auto call = [&](auto request, auto method) {
+    request.set_name(worker);
+    return Call(*workers_, method, request);
+  };
+  switch (scheduling) {
+    case v1::Worker::OPEN:
+      return call(v1::UncordonWorkerRequest(), &Stub::UncordonWorker);
+    case v1::Worker::CORDONED:
+      return call(v1::CordonWorkerRequest(), &Stub::CordonWorker);
+    case v1::Worker::DRAINING:
+      return call(v1::DrainWorkerRequest(), &Stub::DrainWorker);
+    default:
+      return absl::InvalidArgumentError("no such scheduling of workers");
+  }
+}
+
 absl::StatusOr<v1::File> FineTuneClient::GetFile(const std::string& name) {
   v1::GetFileRequest request;
   request.set_name(name);

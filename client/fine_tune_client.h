@@ -58,6 +58,9 @@ class FineTuneClient {
   absl::StatusOr<v1::ListCheckpointsResponse> ListCheckpoints(const std::string& name);
   absl::StatusOr<v1::ListArtifactsResponse> ListArtifacts(const std::string& name);
   absl::StatusOr<v1::ListWorkersResponse> ListWorkers();
+  // Whether a worker gets jobs. INVALID_ARGUMENT for SCHEDULING_UNSPECIFIED.
+  absl::StatusOr<v1::Worker> SetScheduling(const std::string& worker,
+                                           v1::Worker::Scheduling scheduling);
   absl::StatusOr<v1::File> GetFile(const std::string& name);
 
   // For the streams of this library.

@@ -10,6 +10,7 @@ namespace {
 
 constexpr absl::string_view kJobs = "fineTuneJobs/";
 constexpr absl::string_view kFiles = "files/";
+constexpr absl::string_view kWorkers = "workers/";
 
 // [a-z][a-z0-9-]{2,61}[a-z0-9], AIP-122.
 bool IsJobId(absl::string_view id) {
@@ -19,6 +20,18 @@ bool IsJobId(absl::string_view id) {
     if (!absl::ascii_islower(byte) && !absl::ascii_isdigit(byte) && c != '-') return false;
   }
   return absl::ascii_islower(static_cast<unsigned char>(id.front())) && id.back() != '-';
+}
+
+// [a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?
+bool IsWorkerId(absl::string_view id) {
+  if (id.empty() || id.size() > 63) return false;
+  for (size_t i = 0; i < id.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(id[i]);
+    const bool inner = i > 0 && i + 1 < id.size();
+    const bool alphanumeric = absl::ascii_islower(byte) || absl::ascii_isdigit(byte);
+    if (!alphanumeric && !(inner && (byte == '-' || byte == '.'))) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -33,6 +46,18 @@ absl::StatusOr<std::string> JobName(absl::string_view text) {
                      "ID has 4 to 63 of a-z, 0-9 and -; `longlora list` shows them"));
   }
   return absl::StrCat(kJobs, id);
+}
+
+absl::StatusOr<std::string> WorkerName(absl::string_view text) {
+  absl::string_view id = text;
+  absl::ConsumePrefix(&id, kWorkers);
+  if (!IsWorkerId(id)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", text,
+                     "\" is not the name of a worker: expected workers/ID or ID, where ID has 1 to "
+                     "63 of a-z, 0-9, - and .; `longlora workers` shows them"));
+  }
+  return absl::StrCat(kWorkers, id);
 }
 
 absl::string_view ShortName(absl::string_view name) {

@@ -1,5 +1,6 @@
 // What every subcommand shares: the options of all commands, and how a subcommand makes itself
-// known. Each subcommand is one file with one Add function; main.cc calls them all.
+// known. Each subcommand is one file with one Add function, and so are those that
+// steer a worker; main.cc calls them all.
 #ifndef LONGLORA_CLIENT_CLI_COMMAND_H_
 #define LONGLORA_CLIENT_CLI_COMMAND_H_
 
@@ -54,6 +55,7 @@ void AddDelete(CLI::App& app, Action& chosen);
 void AddCheckpoints(CLI::App& app, Action& chosen);
 void AddDownload(CLI::App& app, Action& chosen);
 void AddWorkers(CLI::App& app, Action& chosen);
+void AddWorkerScheduling(CLI::App& app, Action& chosen);  // cordon, drain, uncordon
 
 // The options of all commands.
 void AddGlobalOptions(CLI::App& app, GlobalOptions& options);

@@ -27,6 +27,10 @@ std::string AttemptLine(const v1::Attempt& attempt) {
   const std::string who = absl::StrCat("attempt ", attempt.number(), " on ", attempt.worker());
   switch (attempt.state()) {
     case v1::Attempt::ACTIVE:
+      if (attempt.has_eviction()) {
+        return absl::StrCat(who, " makes a checkpoint and ends, to go on elsewhere: ",
+                            Printable(attempt.eviction().message()));
+      }
       return attempt.start_step() > 0 ? absl::StrCat(who, ", going on from the checkpoint of step ",
                                                      FormatInteger(attempt.start_step()))
                                       : who;

@@ -19,9 +19,9 @@ int Main(int argc, char** argv) {
                  "File with `option = value` lines for the options of all commands");
   app.footer(kExitCodesHelp);
   AddGlobalOptions(app, environment.options);
-  for (const auto add : {AddSubmit, AddEstimate, AddGet, AddList, AddWatch, AddLogs, AddPause,
-                         AddResume, AddCancel, AddDelete, AddCheckpoints, AddDownload,
-                         AddWorkers}) {
+  for (const auto add :
+       {AddSubmit, AddEstimate, AddGet, AddList, AddWatch, AddLogs, AddPause, AddResume, AddCancel,
+        AddDelete, AddCheckpoints, AddDownload, AddWorkers, AddWorkerScheduling}) {
     add(app, chosen);
   }
   // CLI11 reports by exceptions, the wish for help included.

@@ -78,11 +78,13 @@ void AppendAttempts(std::string& text, const v1::FineTuneJob& job, absl::Time no
     rows.push_back({absl::StrCat(attempt.number()), v1::Attempt::State_Name(attempt.state()),
                     attempt.worker(), FormatInteger(attempt.start_step()),
                     ShortDuration(end - ToTime(attempt.start_time())),
-                    attempt.has_failure() ? DescribeFailure(attempt.failure()) : "-"});
+                    attempt.has_failure()    ? DescribeFailure(attempt.failure())
+                    : attempt.has_eviction() ? Printable(attempt.eviction().message())
+                                             : "-"});
   }
   absl::StrAppend(
       &text, "\nAttempts\n",
-      RenderTable({"NUMBER", "STATE", "WORKER", "FROM STEP", "TOOK", "FAILURE"}, rows, "  "));
+      RenderTable({"NUMBER", "STATE", "WORKER", "FROM STEP", "TOOK", "WHY IT ENDED"}, rows, "  "));
 }
 
 std::string Scalar(const nlohmann::ordered_json& value) {
@@ -196,8 +198,12 @@ std::string RenderJobs(const std::vector<v1::FineTuneJob>& jobs, absl::Time now)
 std::string RenderWorkers(const v1::ListWorkersResponse& workers, absl::Time now) {
   std::vector<std::vector<std::string>> rows;
   for (const v1::Worker& worker : workers.workers()) {
-    rows.push_back({worker.name(), v1::Worker::State_Name(worker.state()), DevicesOf(worker),
-                    JobsOf(worker),
+    const bool open = worker.scheduling() == v1::Worker::OPEN ||
+                      worker.scheduling() == v1::Worker::SCHEDULING_UNSPECIFIED;
+    const std::string scheduling =
+        open ? "" : absl::StrCat(", ", v1::Worker::Scheduling_Name(worker.scheduling()));
+    rows.push_back({worker.name(), absl::StrCat(v1::Worker::State_Name(worker.state()), scheduling),
+                    DevicesOf(worker), JobsOf(worker),
                     worker.models_size() > 0 ? absl::StrJoin(worker.models(), ", ") : "-",
                     worker.version(), Ago(worker.last_contact_time(), now)});
   }

@@ -126,7 +126,8 @@ grpc::Status FineTuneServiceHandler::CancelFineTuneJob(grpc::ServerContext*,
 grpc::Status FineTuneServiceHandler::PauseFineTuneJob(grpc::ServerContext*,
                                                       const v1::PauseFineTuneJobRequest* request,
                                                       v1::FineTuneJob* response) {
-  return ToReply(to_.scheduler->Ask(JobTrigger::kPause, request->name(), request->etag()), response);
+  return ToReply(to_.scheduler->Ask(JobTrigger::kPause, request->name(), request->etag()),
+                 response);
 }
 
 grpc::Status FineTuneServiceHandler::ResumeFineTuneJob(grpc::ServerContext*,

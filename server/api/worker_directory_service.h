@@ -13,6 +13,13 @@ class WorkerDirectoryHandler final : public v1::WorkerDirectoryService::Service 
 
   grpc::Status ListWorkers(grpc::ServerContext* context, const v1::ListWorkersRequest* request,
                            v1::ListWorkersResponse* response) override;
+  grpc::Status CordonWorker(grpc::ServerContext* context, const v1::CordonWorkerRequest* request,
+                            v1::Worker* response) override;
+  grpc::Status DrainWorker(grpc::ServerContext* context, const v1::DrainWorkerRequest* request,
+                           v1::Worker* response) override;
+  grpc::Status UncordonWorker(grpc::ServerContext* context,
+                              const v1::UncordonWorkerRequest* request,
+                              v1::Worker* response) override;
 
  private:
   Scheduler* const scheduler_;

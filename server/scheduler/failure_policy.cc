@@ -58,6 +58,9 @@ Verdict JudgeAttempt(const AttemptEnd& end, const AttemptFacts& facts) {
   if (pausing && end.how == AttemptEnd::How::kStopped) {
     return {JobTrigger::kRelease, v1::Attempt::PAUSED, std::nullopt};
   }
+  if (facts.evicted && end.how == AttemptEnd::How::kStopped) {
+    return {JobTrigger::kRequeue, v1::Attempt::EVICTED, std::nullopt};
+  }
 
   v1::Failure failure = FailureOf(end);
   if (pausing && failure.fault() == v1::Failure::SYSTEM) {

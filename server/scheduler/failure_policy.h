@@ -40,6 +40,7 @@ struct AttemptFacts {
   bool results_committed = false;                               // by this attempt
   int32_t failures_before = 0;  // attempts in a row that failed before it without a new checkpoint
   bool checkpoint_committed = false;  // by this attempt: it got further than the one before
+  bool evicted = false;               // the server asked it to end, to go on elsewhere
   int32_t failed_attempts_max = 3;
 };
 
@@ -52,7 +53,8 @@ v1::Failure MakeFailure(absl::string_view reason, absl::string_view message);
 
 // Committed results make a success of any end: nothing is left to do. A fault of the job is never
 // retried; one of the system is, until failed_attempts_max attempts in a row ended so without a new
-// checkpoint. A job that pauses is PAUSED by any end that would not make it final for a fault of its
+// checkpoint. An evicted attempt that stopped as it was asked to is no failure: another follows. A
+// job that pauses is PAUSED by any end that would not make it final for a fault of its
 // own.
 Verdict JudgeAttempt(const AttemptEnd& end, const AttemptFacts& facts);
 

@@ -87,6 +87,13 @@ void JobEditor::Append(v1::JobEvent event) {
   AppendEvent(std::move(event), transaction_);
 }
 
+void JobEditor::AppendAttempt() {
+  v1::JobEvent event;
+  event.set_attempt(present_attempt().number());
+  *event.mutable_attempt_changed() = present_attempt();
+  Append(std::move(event));
+}
+
 absl::Status JobEditor::Transition(JobTrigger trigger, const v1::Failure* failure) {
   v1::FineTuneJob& job = *job_.record.mutable_job();
   const v1::FineTuneJob::State previous = job.state();
@@ -135,10 +142,7 @@ absl::Status JobEditor::Assign(absl::string_view worker, absl::string_view incar
   transaction_.cursor.acknowledged_sequence = 0;
   transaction_.cursor.progress.Clear();
 
-  v1::JobEvent event;
-  event.set_attempt(attempt.number());
-  *event.mutable_attempt_changed() = attempt;
-  Append(std::move(event));
+  AppendAttempt();
   return Transition(JobTrigger::kAssign, nullptr);
 }
 
@@ -147,6 +151,17 @@ absl::Status JobEditor::Ask(JobTrigger trigger) {
   // Whoever resumes a job need not wait for what it failed of before the pause.
   if (state() != v1::FineTuneJob::QUEUED) job_.record.clear_retry_time();
   return absl::OkStatus();
+}
+
+void JobEditor::Evict(absl::string_view reason, absl::string_view message) {
+  const bool goes_on = state() == v1::FineTuneJob::PREPARING || state() == v1::FineTuneJob::RUNNING;
+  if (!goes_on || present_attempt().has_eviction()) return;
+  record_changed_ = true;
+  v1::Eviction& eviction = *present_attempt().mutable_eviction();
+  eviction.set_reason(std::string(reason));
+  eviction.set_message(std::string(message));
+  *eviction.mutable_time() = ToTimestamp(now_);
+  AppendAttempt();
 }
 
 absl::Status JobEditor::EndAttempt(const Verdict& verdict, absl::Time retry_time) {
@@ -158,11 +173,8 @@ absl::Status JobEditor::EndAttempt(const Verdict& verdict, absl::Time retry_time
   attempt.set_state(verdict.attempt_state);
   *attempt.mutable_end_time() = ToTimestamp(now_);
   if (verdict.failure.has_value()) *attempt.mutable_failure() = *verdict.failure;
-  v1::JobEvent event;
-  event.set_attempt(attempt.number());
-  *event.mutable_attempt_changed() = attempt;
-  Append(std::move(event));
-  if (verdict.trigger == JobTrigger::kRequeue) {
+  AppendAttempt();
+  if (verdict.trigger == JobTrigger::kRequeue && verdict.failure.has_value()) {
     *job_.record.mutable_retry_time() = ToTimestamp(retry_time);
   }
   return Transition(verdict.trigger, verdict.failure.has_value() ? &*verdict.failure : nullptr);
@@ -262,6 +274,7 @@ AttemptFacts FactsOf(const StoredJob& job, int32_t failed_attempts_max) {
   facts.results_committed = job.record.results_attempt() == PresentAttempt(job);
   facts.failures_before = FailuresInARow(job.record);
   facts.checkpoint_committed = job.record.attempts().rbegin()->checkpoint_count() > 0;
+  facts.evicted = job.record.job().attempts().rbegin()->has_eviction();
   facts.failed_attempts_max = failed_attempts_max;
   return facts;
 }

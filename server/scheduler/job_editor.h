@@ -49,7 +49,11 @@ class JobEditor {
                       const std::vector<std::string>& device_ids);
   // What users may ask for: kPause, kResume or kCancel.
   absl::Status Ask(JobTrigger trigger);
-  // Ends the active attempt. `retry_time` is not before which a requeued job may be placed.
+  // Asks the active attempt to end with a checkpoint, so that the job goes on elsewhere. Changes
+  // nothing when it was asked already, or ends anyway.
+  void Evict(absl::string_view reason, absl::string_view message);
+  // Ends the active attempt. `retry_time` is not before which a job that failed may be
+  // placed again.
   absl::Status EndAttempt(const Verdict& verdict, absl::Time retry_time);
   // Takes in events of the active attempt whose numbers follow the acknowledged one. The first
   // `prepared` makes a PREPARING job RUNNING.
@@ -69,6 +73,7 @@ class JobEditor {
  private:
   absl::Status Transition(JobTrigger trigger, const v1::Failure* failure);
   void Append(v1::JobEvent event);
+  void AppendAttempt();  // the event that tells the present attempt as it is now
   v1::Attempt& present_attempt();
 
   const absl::Time now_;

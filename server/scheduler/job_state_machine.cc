@@ -16,9 +16,10 @@ constexpr Job::State kNo = Job::STATE_UNSPECIFIED;
 
 // PREPARING and RUNNING differ only in what the user sees. A job may succeed while PREPARING: a
 // resumed attempt can find that its checkpoint was the last, and results may be committed before
-// events arrive. A PAUSING job may succeed or fail, too: its attempt may have been done. However the
-// attempt of a CANCELLING job ends, also by success, the job becomes CANCELLED: that is what its user
-// was told. Asking again for what was asked changes nothing, so that a call can be repeated.
+// events arrive. A PAUSING job may succeed or fail, too: its attempt may have been done. However
+// the attempt of a CANCELLING job ends, also by success, the job becomes CANCELLED: that is what
+// its user was told. Asking again for what was asked changes nothing, so that a call can be
+// repeated.
 // clang-format off
 constexpr Row kTable[] = {
     // from            assign          prepared         requeue      succeed         fail         pause         resume          cancel           release

@@ -26,9 +26,9 @@ enum class JobTrigger {
 
 // Every trigger, in the order of their values.
 inline constexpr std::array<JobTrigger, 9> kJobTriggers = {
-    JobTrigger::kAssign, JobTrigger::kPrepared, JobTrigger::kRequeue,
-    JobTrigger::kSucceed, JobTrigger::kFail, JobTrigger::kPause,
-    JobTrigger::kResume, JobTrigger::kCancel, JobTrigger::kRelease};
+    JobTrigger::kAssign,  JobTrigger::kPrepared, JobTrigger::kRequeue,
+    JobTrigger::kSucceed, JobTrigger::kFail,     JobTrigger::kPause,
+    JobTrigger::kResume,  JobTrigger::kCancel,   JobTrigger::kRelease};
 
 // The state that follows; `state` itself when the trigger changes nothing; nullopt when it must not
 // happen.

@@ -88,8 +88,8 @@ class Scheduler {
   // (QUEUE_FULL). Nothing is stored on an error, nor with validate_only.
   absl::StatusOr<v1::FineTuneJob> Submit(const SubmitRequest& request) ABSL_LOCKS_EXCLUDED(mutex_);
   // What a user asks of a job: kPause, kResume or kCancel. PAUSED or CANCELLED at once when nothing
-  // was running, else PAUSING or CANCELLING. NOT_FOUND (JOB_NOT_FOUND), FAILED_PRECONDITION (JOB_FINAL,
-  // JOB_CANCELLING, JOB_PAUSING), ABORTED (ETAG_MISMATCH). Empty etag: any.
+  // was running, else PAUSING or CANCELLING. NOT_FOUND (JOB_NOT_FOUND), FAILED_PRECONDITION
+  // (JOB_FINAL, JOB_CANCELLING, JOB_PAUSING), ABORTED (ETAG_MISMATCH). Empty etag: any.
   absl::StatusOr<v1::FineTuneJob> Ask(JobTrigger trigger, absl::string_view job,
                                       absl::string_view etag) ABSL_LOCKS_EXCLUDED(mutex_);
   // Removes the job and its events; the caller then removes its artifacts. NOT_FOUND
@@ -116,6 +116,11 @@ class Scheduler {
       ABSL_LOCKS_EXCLUDED(mutex_);
   // Every known worker, sorted by name.
   std::vector<v1::Worker> ListWorkers() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Whether a worker gets jobs, and whether it keeps those it has (scheduler_workers.cc). NOT_FOUND
+  // (WORKER_NOT_FOUND), INVALID_ARGUMENT (NAME_INVALID).
+  absl::StatusOr<v1::Worker> SetScheduling(absl::string_view worker,
+                                           v1::Worker::Scheduling scheduling)
+      ABSL_LOCKS_EXCLUDED(mutex_);
 
   // --- For workers (scheduler_synchronize.cc, scheduler_attempts.cc) ---
 
@@ -217,6 +222,11 @@ class Scheduler {
   worker::v1::SynchronizeResponse DesiredState(absl::string_view worker)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   worker::v1::Assignment ToAssignment(const LiveJob& live) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // scheduler_workers.cc
+  v1::Worker View(const KnownWorker& known) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Evicts what DRAINING workers have.
+  void Drain(Moment now, std::vector<Handed>& handed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // scheduler_reconcile.cc
   void ExpireLeases(Moment now, std::vector<Handed>& handed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -21,7 +21,7 @@ constexpr WaitReason kWaitReasons[] = {WaitReason::kNoWorker, WaitReason::kNoMod
 std::string WaitMessage(WaitReason reason, const v1::FineTuneSpec& spec) {
   switch (reason) {
     case WaitReason::kNoWorker:
-      return "no worker is connected";
+      return "no worker is connected, or all are cordoned";
     case WaitReason::kNoModel:
       return absl::StrCat(
           "no connected worker has the base model \"", spec.base_model(), "\"",
@@ -148,24 +148,6 @@ absl::StatusOr<std::vector<ModelHost>> Scheduler::FindHosts(const v1::FineTuneSp
     }
   }
   return hosts;
-}
-
-std::vector<v1::Worker> Scheduler::ListWorkers() {
-  std::vector<v1::Worker> workers;
-  absl::MutexLock lock(&mutex_);
-  for (const auto& [id, known] : workers_.workers()) {
-    v1::Worker worker = known.record.worker();
-    worker.set_state(known.connected ? v1::Worker::CONNECTED : v1::Worker::LOST);
-    for (const auto& [job, devices] : known.held) {
-      for (v1::Device& device : *worker.mutable_devices()) {
-        if (std::find(devices.begin(), devices.end(), device.id()) != devices.end()) {
-          device.set_job(JobName(job));
-        }
-      }
-    }
-    workers.push_back(std::move(worker));
-  }
-  return workers;
 }
 
 SchedulerSnapshot Scheduler::Snapshot() {

@@ -46,6 +46,7 @@ void Scheduler::Tick() {
     const Moment now = Now();
     ExpireLeases(now, handed);
     ForgetOldWorkers(now);
+    Drain(now, handed);
     Place(now, handed);
   }
   // A change that the store refused was taken back; the next tick tries again.
@@ -96,7 +97,7 @@ void Scheduler::Place(Moment now, std::vector<Handed>& handed) {
   }
   std::vector<PlacementWorker> workers;
   for (const auto& [id, known] : workers_.workers()) {
-    if (known.connected) workers.push_back(ToPlacementWorker(id, known));
+    if (known.connected && known.open()) workers.push_back(ToPlacementWorker(id, known));
   }
   const PlacementPlan plan = PlanPlacement(std::move(requests), std::move(workers));
   for (const WaitingJob& waiting : plan.waiting) {

@@ -24,15 +24,12 @@ google::protobuf::Duration ToProto(absl::Duration duration) {
   return proto;
 }
 
-worker::v1::Assignment::Desired DesiredOf(v1::FineTuneJob::State state) {
-  switch (state) {
-    case v1::FineTuneJob::CANCELLING:
-      return worker::v1::Assignment::STOP;
-    case v1::FineTuneJob::PAUSING:
-      return worker::v1::Assignment::PAUSE;
-    default:
-      return worker::v1::Assignment::RUN;
-  }
+// What should become of the active attempt of `job`.
+worker::v1::Assignment::Desired DesiredOf(const v1::FineTuneJob& job) {
+  if (job.state() == v1::FineTuneJob::CANCELLING) return worker::v1::Assignment::STOP;
+  const bool yields =
+      job.state() == v1::FineTuneJob::PAUSING || job.attempts().rbegin()->has_eviction();
+  return yields ? worker::v1::Assignment::PAUSE : worker::v1::Assignment::RUN;
 }
 
 // How an attempt ended by what its worker says, or nullopt when it goes on.
@@ -59,7 +56,7 @@ std::optional<AttemptEnd> EndOfMissing(const StoredJob& job,
                                                " was restarted and its trainers were ended"))};
   }
   // It never arrived, so nothing of it runs: it need not be started to be stopped.
-  if (DesiredOf(job.record.job().state()) != worker::v1::Assignment::RUN) {
+  if (DesiredOf(job.record.job()) != worker::v1::Assignment::RUN) {
     return AttemptEnd{AttemptEnd::How::kStopped, {}};
   }
   return std::nullopt;
@@ -142,7 +139,7 @@ worker::v1::Assignment Scheduler::ToAssignment(const LiveJob& live) {
   worker::v1::Assignment assignment;
   assignment.set_job(record.job().name());
   assignment.set_attempt(attempt.number());
-  assignment.set_desired(DesiredOf(record.job().state()));
+  assignment.set_desired(DesiredOf(record.job()));
   *assignment.mutable_spec() = record.job().spec();
   *assignment.mutable_device_ids() = record.attempts().rbegin()->device_ids();
   for (const v1::Checkpoint& checkpoint : record.checkpoints()) {

@@ -129,6 +129,7 @@ absl::StatusOr<WorkerRegistry::Accepted> WorkerRegistry::Report(
     if (worker.superseded.size() > kSupersededMax) worker.superseded.pop_front();
   }
   internal::v1::WorkerRecord record = ToRecord(request, date);
+  record.mutable_worker()->set_scheduling(worker.record.worker().scheduling());
   Accepted accepted;
   const bool same = SameButContact(worker.record, record);
   accepted.must_store = !same || date - worker.stored_contact >= store_interval;
@@ -147,6 +148,14 @@ void WorkerRegistry::Leave(absl::string_view id, common::MonotonicTime now) {
   found->second.lease_end = now;
 }
 
+const KnownWorker* WorkerRegistry::SetScheduling(absl::string_view id,
+                                                 v1::Worker::Scheduling scheduling) {
+  const auto found = workers_.find(id);
+  if (found == workers_.end()) return nullptr;
+  found->second.record.mutable_worker()->set_scheduling(scheduling);
+  return &found->second;
+}
+
 bool WorkerRegistry::Expire(common::MonotonicTime now) {
   bool expired = false;
   for (auto& [id, worker] : workers_) {
@@ -162,7 +171,8 @@ std::vector<std::string> WorkerRegistry::ForgetBefore(absl::Time date) {
   for (auto i = workers_.begin(); i != workers_.end();) {
     const KnownWorker& worker = i->second;
     const bool stale = FromTimestamp(worker.record.worker().last_contact_time()) < date;
-    if (worker.connected || !worker.held.empty() || !stale) {
+    // That a machine is under repair must not be forgotten before it comes back.
+    if (worker.connected || !worker.open() || !worker.held.empty() || !stale) {
       ++i;
       continue;
     }

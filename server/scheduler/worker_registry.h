@@ -21,6 +21,12 @@
 namespace longlora::server {
 
 struct KnownWorker {
+  // Whether it may be given jobs, as far as its operator is concerned.
+  bool open() const {
+    return record.worker().scheduling() != v1::Worker::CORDONED &&
+           record.worker().scheduling() != v1::Worker::DRAINING;
+  }
+
   internal::v1::WorkerRecord record;
   bool connected = false;  // has spoken since the server started, and its lease runs
   common::MonotonicTime lease_end;
@@ -49,10 +55,13 @@ class WorkerRegistry {
                                   common::MonotonicTime lease_end, absl::Duration store_interval);
   // The worker said goodbye: it gets no work and its lease is over.
   void Leave(absl::string_view id, common::MonotonicTime now);
+  // What an operator wants of a worker; nullptr: unknown, else the worker as it is then, to be
+  // stored.
+  const KnownWorker* SetScheduling(absl::string_view id, v1::Worker::Scheduling scheduling);
   // Marks workers whose lease has lapsed as lost; true: there was one.
   bool Expire(common::MonotonicTime now);
-  // Forgets workers that are lost, hold nothing and were last heard of before `date`; returns their
-  // names.
+  // Forgets workers that are lost, OPEN, hold nothing and were last heard of before `date`; returns
+  // their names.
   std::vector<std::string> ForgetBefore(absl::Time date);
 
   // Whose devices a job has; called with every change of the job.

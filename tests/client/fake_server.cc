@@ -159,6 +159,13 @@ void FakeServer::AddWorker(const v1::Worker& worker) {
   *workers_.add_workers() = worker;
 }
 
+void FakeServer::EditWorker(const std::string& name, const std::function<void(v1::Worker&)>& edit) {
+  absl::MutexLock lock(&mutex_);
+  for (v1::Worker& worker : *workers_.mutable_workers()) {
+    if (worker.name() == name) edit(worker);
+  }
+}
+
 std::map<std::string, std::string> FakeServer::files() {
   absl::MutexLock lock(&mutex_);
   return upload_contents_;
@@ -302,6 +309,34 @@ grpc::Status FakeServer::ListFineTuneJobs(Context*, const v1::ListFineTuneJobsRe
     *response->add_jobs() = job.job;
   }
   return grpc::Status::OK;
+}
+
+grpc::Status FakeServer::SetScheduling(const std::string& name, v1::Worker::Scheduling scheduling,
+                                       v1::Worker* response) {
+  if (grpc::Status fault = Enter("SetScheduling"); !fault.ok()) return fault;
+  bool found = false;
+  EditWorker(name, [&](v1::Worker& worker) {
+    found = true;
+    worker.set_scheduling(scheduling);
+    *response = worker;
+  });
+  return found ? grpc::Status::OK
+               : Error(absl::StatusCode::kNotFound, "WORKER_NOT_FOUND", "there is no such worker");
+}
+
+grpc::Status FakeServer::CordonWorker(Context*, const v1::CordonWorkerRequest* request,
+                                      v1::Worker* response) {
+  return SetScheduling(request->name(), v1::Worker::CORDONED, response);
+}
+
+grpc::Status FakeServer::DrainWorker(Context*, const v1::DrainWorkerRequest* request,
+                                     v1::Worker* response) {
+  return SetScheduling(request->name(), v1::Worker::DRAINING, response);
+}
+
+grpc::Status FakeServer::UncordonWorker(Context*, const v1::UncordonWorkerRequest* request,
+                                        v1::Worker* response) {
+  return SetScheduling(request->name(), v1::Worker::OPEN, response);
 }
 
 grpc::Status FakeServer::PauseFineTuneJob(Context*, const v1::PauseFineTuneJobRequest* request,

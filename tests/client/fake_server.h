@@ -45,6 +45,7 @@ class FakeServer final : public v1::FineTuneService::Service,
   void AddArtifact(const std::string& id, const std::string& path, const std::string& content);
   void AddCheckpoint(const std::string& id, int64_t step, const std::string& content);
   void AddWorker(const v1::Worker& worker);
+  void EditWorker(const std::string& name, const std::function<void(v1::Worker&)>& edit);
   // What a complete upload left, by SHA-256.
   std::map<std::string, std::string> files();
   // What the last create asked for.
@@ -81,6 +82,11 @@ class FakeServer final : public v1::FineTuneService::Service,
                               v1::FineTuneJob*) override;
   grpc::Status ListFineTuneJobs(Context*, const v1::ListFineTuneJobsRequest*,
                                 v1::ListFineTuneJobsResponse*) override;
+  grpc::Status CordonWorker(Context*, const v1::CordonWorkerRequest*, v1::Worker*) override;
+  grpc::Status DrainWorker(Context*, const v1::DrainWorkerRequest*, v1::Worker*) override;
+  grpc::Status UncordonWorker(Context*, const v1::UncordonWorkerRequest*, v1::Worker*) override;
+  grpc::Status SetScheduling(const std::string& name, v1::Worker::Scheduling scheduling,
+                             v1::Worker* response);
   grpc::Status PauseFineTuneJob(Context*, const v1::PauseFineTuneJobRequest*,
                                 v1::FineTuneJob*) override;
   grpc::Status ResumeFineTuneJob(Context*, const v1::ResumeFineTuneJobRequest*,

@@ -174,8 +174,8 @@ void RankGroup::HandleExit(Rank& rank) {
                                                   .oom_kills_rose = oom_watch_.Rose()});
   const bool stopped_by_itself =
       rank.exit()->signal == 0 &&
-      rank.exit()->code == static_cast<int>(common::ExitCode::kStopped) && !granted_grace_.has_value() &&
-      !failure_.has_value();
+      rank.exit()->code == static_cast<int>(common::ExitCode::kStopped) &&
+      !granted_grace_.has_value() && !failure_.has_value();
   if (stopped_by_itself) {
     failure = RankFailure{
         "TRAINER_ERROR",
@@ -187,8 +187,7 @@ void RankGroup::HandleExit(Rank& rank) {
 }
 
 void RankGroup::Fail(RankFailure failure) {
-  if (!granted_grace_.has_value() &&
-      (!failure_.has_value() || Supersedes(failure, *failure_))) {
+  if (!granted_grace_.has_value() && (!failure_.has_value() || Supersedes(failure, *failure_))) {
     failure_ = std::move(failure);
   }
   EndWithin(spec_.failure_grace);

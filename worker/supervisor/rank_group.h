@@ -42,7 +42,7 @@ struct RankGroupSpec {
   std::string record_path;    // durable record of the processes, see process_record.h
   std::string log_directory;  // gets rank-N.log
   std::string directory;      // the ranks work in
-  std::vector<std::string> environment;      // to inherit, NAME=value
+  std::vector<std::string> environment;  // to inherit, NAME=value
   // From SIGTERM to SIGKILL after a rank died: the rest cannot go on.
   absl::Duration failure_grace = absl::Seconds(5);
   absl::Duration hang_timeout = absl::Minutes(30);  // without an event, after `prepared`
@@ -62,8 +62,8 @@ class RankGroup {
 
   // Starts the ranks and returns when the last is gone. Call once.
   RankGroupResult Run();
-  // SIGTERM, `grace`, SIGKILL. Run then returns kStopped, or kSucceeded if the ranks were done. Also
-  // before Run, and again with a shorter grace.
+  // SIGTERM, `grace`, SIGKILL. Run then returns kStopped, or kSucceeded if the ranks were done.
+  // Also before Run, and again with a shorter grace.
   void Stop(absl::Duration grace);
   // SIGKILL at once.
   void Kill();
@@ -101,8 +101,8 @@ class RankGroup {
   std::vector<std::unique_ptr<Rank>> ranks_;
   std::optional<RankFailure> failure_;
   std::optional<absl::Duration> granted_grace_;  // set: ending because it was asked to
-  bool killed_ = false;    // SIGKILL was sent to all
-  bool finished_ = false;  // rank 0 reported results
+  bool killed_ = false;                          // SIGKILL was sent to all
+  bool finished_ = false;                        // rank 0 reported results
   bool prepared_ = false;
   common::MonotonicTime last_event_time_;
   std::optional<common::MonotonicTime> kill_time_;  // end of the grace, once ending

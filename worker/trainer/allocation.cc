@@ -1,15 +1,14 @@
 #include "worker/trainer/allocation.h"
 
+#include <c10/core/CPUAllocator.h>
+#include <c10/core/alignment.h>
+#include <c10/core/impl/alloc_cpu.h>
 #include <malloc.h>
 
 #include <algorithm>
 #include <cstring>
 #include <iterator>
 #include <new>
-
-#include <c10/core/CPUAllocator.h>
-#include <c10/core/alignment.h>
-#include <c10/core/impl/alloc_cpu.h>
 
 namespace longlora::trainer {
 

@@ -12,12 +12,13 @@
 
 namespace longlora::trainer {
 
-// LibTorch's allocator for the CPU. Left to malloc, freed tensors of up to 32 MB stay in the heap and
-// leave holes that the next ones do not fit: a step took up to a fifth more than its tensors, the
-// second more than the first. Giving every tensor back at once costs that fifth in time instead, for
-// fresh pages. A step asks for the same sizes as the one before, so this one keeps what is freed, and
-// gives back the longest unused of it before what it holds would pass the most that ever lived at one
-// time. The peak is thus that of the tensors alone, which common/memory predicts. Thread-safe.
+// LibTorch's allocator for the CPU. Left to malloc, freed tensors of up to 32 MB stay in the heap
+// and leave holes that the next ones do not fit: a step took up to a fifth more than its tensors,
+// the second more than the first. Giving every tensor back at once costs that fifth in time
+// instead, for fresh pages. A step asks for the same sizes as the one before, so this one keeps
+// what is freed, and gives back the longest unused of it before what it holds would pass the most
+// that ever lived at one time. The peak is thus that of the tensors alone, which common/memory
+// predicts. Thread-safe.
 class TensorMemory : public c10::Allocator {
  public:
   // Smaller tensors are malloc's.
@@ -51,11 +52,12 @@ class TensorMemory : public c10::Allocator {
   static void Free(void* data);
 
   mutable absl::Mutex mutex_;
-  Usage usage_ ABSL_GUARDED_BY(mutex_);  // its peak as of the last tensor freed
+  Usage usage_ ABSL_GUARDED_BY(mutex_);              // its peak as of the last tensor freed
   std::vector<Block> kept_ ABSL_GUARDED_BY(mutex_);  // the longest unused first
 };
 
-// Makes LibTorch use a TensorMemory from now on. Called by SetUpJob, before anything large is there.
+// Makes LibTorch use a TensorMemory from now on. Called by SetUpJob, before anything large is
+// there.
 void UseTensorMemory();
 
 }  // namespace longlora::trainer

@@ -240,8 +240,8 @@ TEST_F(BinaryTest, PauseWaitsUntilTheJobIsPausedAndResumeQueuesIt) {
 }
 
 TEST_F(BinaryTest, PauseOfAJobThatEndsMeanwhileTellsHow) {
-  for (const auto& [state, code] : {std::pair(v1::FineTuneJob::SUCCEEDED, 0),
-                                    std::pair(v1::FineTuneJob::FAILED, 1)}) {
+  for (const auto& [state, code] :
+       {std::pair(v1::FineTuneJob::SUCCEEDED, 0), std::pair(v1::FineTuneJob::FAILED, 1)}) {
     server_.AddJob("some-job", v1::FineTuneJob::RUNNING);
     const int calls = server_.calls("GetFineTuneJob");
     Child child({"pause", "some-job", "--wait", "--server", server_.address()});
@@ -250,6 +250,28 @@ TEST_F(BinaryTest, PauseOfAJobThatEndsMeanwhileTellsHow) {
     EXPECT_EQ(child.Wait(), code);
     EXPECT_THAT(child.err(), HasSubstr("ended before it was paused"));
   }
+}
+
+TEST_F(BinaryTest, WorkersAreCordonedDrainedAndOpenedAgain) {
+  v1::Worker worker;
+  worker.set_name("workers/w1");
+  worker.add_devices()->set_job("fineTuneJobs/some-job");
+  server_.AddWorker(worker);
+  EXPECT_EQ(Run({"cordon", "w1"}), 0);
+  EXPECT_EQ(out_, "CORDONED\n");
+  EXPECT_THAT(err_, HasSubstr("1 device still has a job, which goes on."));
+  Child child({"drain", "workers/w1", "--wait", "--server", server_.address()});
+  while (server_.calls("ListWorkers") == 0) absl::SleepFor(absl::Milliseconds(10));
+  server_.EditWorker("workers/w1", [](v1::Worker& w) { w.mutable_devices(0)->clear_job(); });
+  EXPECT_EQ(child.Wait(), 0);
+  EXPECT_EQ(child.out(), "DRAINING\n");
+  EXPECT_EQ(Run({"workers"}), 0);
+  EXPECT_THAT(out_, HasSubstr(", DRAINING"));
+  EXPECT_EQ(Run({"uncordon", "w1"}), 0);
+  EXPECT_EQ(out_, "OPEN\n");
+  EXPECT_EQ(Run({"drain", "w2"}), 3);
+  EXPECT_EQ(Run({"drain", "W2!"}), 2);
+  EXPECT_THAT(err_, HasSubstr("is not the name of a worker"));
 }
 
 TEST_F(BinaryTest, WatchSurvivesARestartOfTheServer) {

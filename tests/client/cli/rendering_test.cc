@@ -223,7 +223,7 @@ TEST(ViewsTest, JobTellsStateFailureAttemptsAndSpec) {
             "Loss        2.5000, gradient norm 0, learning rate 0\n"
             "Speed       0 tokens/s, 0 tokens so far\n"
             "\nAttempts\n"
-            "  NUMBER  STATE   WORKER      FROM STEP  TOOK   FAILURE\n"
+            "  NUMBER  STATE   WORKER      FROM STEP  TOOK   WHY IT ENDED\n"
             "  1       FAILED  workers/w1  0          1m30s  WORKER_LOST: not heard of (the "
             "system's fault; tried "
             "again)\n"

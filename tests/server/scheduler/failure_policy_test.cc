@@ -112,9 +112,23 @@ TEST(FailurePolicyTest, JobThatPausesIsPausedUnlessItIsDoneOrAtFault) {
   EXPECT_EQ(JudgeAttempt({How::kStopped, {}}, facts).trigger, JobTrigger::kSucceed);
 }
 
+TEST(FailurePolicyTest, EvictedAttemptThatStopsAsAskedIsNoFailure) {
+  AttemptFacts facts;
+  facts.evicted = true;
+  facts.failures_before = 2;
+  const Verdict stopped = JudgeAttempt({How::kStopped, {}}, facts);
+  EXPECT_EQ(stopped.trigger, JobTrigger::kRequeue);
+  EXPECT_EQ(stopped.attempt_state, v1::Attempt::EVICTED);
+  EXPECT_FALSE(stopped.failure.has_value());
+  EXPECT_EQ(JudgeAttempt(Failed("TRAINER_CRASHED"), facts).attempt_state, v1::Attempt::FAILED);
+  facts.job_state = v1::FineTuneJob::PAUSING;  // its user wants it to wait, not to go on elsewhere
+  EXPECT_EQ(JudgeAttempt({How::kStopped, {}}, facts).attempt_state, v1::Attempt::PAUSED);
+}
+
 TEST(FailurePolicyTest, VerdictAlwaysFitsTheStateMachine) {
-  for (const v1::FineTuneJob::State state : {v1::FineTuneJob::PREPARING, v1::FineTuneJob::RUNNING,
-                                             v1::FineTuneJob::PAUSING, v1::FineTuneJob::CANCELLING}) {
+  for (const v1::FineTuneJob::State state :
+       {v1::FineTuneJob::PREPARING, v1::FineTuneJob::RUNNING, v1::FineTuneJob::PAUSING,
+        v1::FineTuneJob::CANCELLING}) {
     for (const bool results : {false, true}) {
       for (const How how : {How::kSucceeded, How::kFailed, How::kStopped, How::kLost}) {
         AttemptFacts facts;

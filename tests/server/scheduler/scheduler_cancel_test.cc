@@ -64,7 +64,8 @@ TEST_F(SchedulerCancelTest, FinalJobCannotBeCancelled) {
   const std::string job = Submit();
   ASSERT_OK(scheduler_->Ask(JobTrigger::kCancel, job, ""));
   EXPECT_EQ(ReasonOf(scheduler_->Ask(JobTrigger::kCancel, job, "")), "JOB_FINAL");
-  EXPECT_EQ(ReasonOf(scheduler_->Ask(JobTrigger::kCancel, "fineTuneJobs/none-1", "")), "JOB_NOT_FOUND");
+  EXPECT_EQ(ReasonOf(scheduler_->Ask(JobTrigger::kCancel, "fineTuneJobs/none-1", "")),
+            "JOB_NOT_FOUND");
 }
 
 TEST_F(SchedulerCancelTest, JobInBackOffIsCancelledAtOnce) {

@@ -2,12 +2,12 @@
 // that lived. Method: addresses and figures; marked blocks allocated at random by two threads.
 #include "worker/trainer/allocation.h"
 
+#include <gtest/gtest.h>
+
 #include <cstdint>
 #include <random>
 #include <thread>
 #include <vector>
-
-#include <gtest/gtest.h>
 
 namespace longlora::trainer {
 namespace {

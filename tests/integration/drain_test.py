@@ -1,0 +1,52 @@
+"""Goal: a drained worker is emptied and its job ends elsewhere as if nothing had been. Method: a real cluster; a
+second worker on the same machine takes the job over; the adapter is compared, to the bit.
+"""
+
+import pathlib
+
+from cluster import BIN, Cluster, free_port, wait_for
+
+LONG = {"max_steps": 60, "precision": "fp32"}
+
+
+def adapter(cluster, name):
+    target = cluster.directory / f"download-{pathlib.Path(name).name}"
+    cluster.client("download", name, "--to", target)
+    return (next(target.rglob("adapter_model.safetensors"))).read_bytes()
+
+
+def test_drained_workers_job_moves_and_ends_in_the_same_weights():
+    with Cluster(devices="cpu:1") as cluster:
+        undisturbed = cluster.submit(cluster.spec(training=LONG))
+        assert cluster.wait(undisturbed)["state"] == "SUCCEEDED"
+
+        name = cluster.submit(cluster.spec(training=LONG))
+        trainers = cluster.freeze_at_step(name, 10)
+        assert cluster.client("drain", "w1").stdout == "DRAINING\n"
+        cluster.thaw(trainers)
+        cluster.client("drain", "w1", "--wait")
+        cluster.wait_until_no_trainer_is_left()
+        waiting = cluster.get(name)
+        assert waiting["state"] == "QUEUED"
+        assert waiting["attempts"][0]["state"] == "EVICTED"
+
+        second = cluster._spawn(
+            "worker-2", BIN / "longlora-worker", "--server", f"127.0.0.1:{cluster.port}", "--name", "w2",
+            "--work-dir", cluster.directory / "work-2", "--model-dir", cluster.models, "--metrics-listen",
+            f"127.0.0.1:{free_port()}", "--devices", "cpu:1")
+        try:
+            job = cluster.wait(name)
+            assert job["state"] == "SUCCEEDED"
+            assert job["attempts"][1]["worker"] == "workers/w2"
+            assert int(job["attempts"][1]["start_step"]) >= 10
+            assert adapter(cluster, name) == adapter(cluster, undisturbed)
+
+            cluster.client("cordon", "w2")
+            waiting = cluster.submit(cluster.spec())
+            wait_for(lambda: cluster.get(waiting).get("schedule_reason", {}).get("code") == "NO_WORKER",
+                     "no worker takes the job")
+            cluster.client("uncordon", "w1")
+            assert cluster.wait(waiting)["attempts"][0]["worker"] == "workers/w1"
+        finally:
+            second.kill()
+            second.wait()

@@ -7,11 +7,13 @@
 #include <memory>
 #include <variant>
 
+#include "server/backup/data_copy.h"
 #include "server/server.h"
 #include "server/server_config.h"
 
 namespace {
 
+using longlora::server::DataCopyCommand;
 using longlora::server::Server;
 using longlora::server::ServerConfig;
 
@@ -26,12 +28,27 @@ sigset_t BlockStopSignals() {
   return signals;
 }
 
+int RunDataCopy(const DataCopyCommand& command) {
+  const auto report = command.restore ? longlora::server::Restore(command.from, command.to)
+                                      : longlora::server::BackUp(command.from, command.to);
+  if (!report.ok()) {
+    std::fprintf(stderr, "longlora-server: %s\n", std::string(report.status().message()).c_str());
+    return 1;
+  }
+  std::printf("%s has %lld job(s) with %lld file(s); %lld file(s), %lld bytes were copied\n",
+              command.to.c_str(), static_cast<long long>(report->jobs),
+              static_cast<long long>(report->files), static_cast<long long>(report->copied_files),
+              static_cast<long long>(report->copied_bytes));
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::variant<ServerConfig, int> parsed =
+  const auto parsed =
       longlora::server::ParseServerConfig(argc, const_cast<const char* const*>(argv));
   if (const int* exit_code = std::get_if<int>(&parsed)) return *exit_code;
+  if (const auto* copy = std::get_if<DataCopyCommand>(&parsed)) return RunDataCopy(*copy);
   const ServerConfig& config = std::get<ServerConfig>(parsed);
   spdlog::set_default_logger(spdlog::stderr_color_mt("server"));
   spdlog::set_level(spdlog::level::from_str(config.log_level));

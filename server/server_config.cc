@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <utility>
+#include <vector>
 
 #include "absl/time/time.h"
 
@@ -56,20 +57,41 @@ void AddOptions(CLI::App& app, ServerConfig& config, std::string& lease) {
       ->capture_default_str();
 }
 
+// `backup` and `restore`; --data-dir is the server's own option.
+std::vector<CLI::App*> AddDataCopies(CLI::App& app, DataCopyCommand& copy) {
+  app.require_subcommand(0, 1);
+  CLI::App* backup = app.add_subcommand(
+      "backup",
+      "Copies the data of --data-dir, also while a server uses it, and verifies the copy");
+  backup
+      ->add_option("--to", copy.to, "Directory for the backup; one of before is brought up to date")
+      ->required();
+  CLI::App* restore =
+      app.add_subcommand("restore", "Copies a backup to an empty --data-dir, verified");
+  restore->add_option("--from", copy.from, "Directory of the backup")->required();
+  for (CLI::App* command : {backup, restore}) command->fallthrough();
+  return {backup, restore};
+}
+
 }  // namespace
 
-std::variant<ServerConfig, int> ParseServerConfig(int argc, const char* const* argv) {
+std::variant<ServerConfig, DataCopyCommand, int> ParseServerConfig(int argc,
+                                                                   const char* const* argv) {
   ServerConfig config;
+  DataCopyCommand copy;
   std::string lease = absl::FormatDuration(config.scheduler.lease_duration);
   CLI::App app("Takes fine-tuning jobs, gives them to workers, keeps what they produce.",
                "longlora-server");
   AddOptions(app, config, lease);
+  const std::vector<CLI::App*> copies = AddDataCopies(app, copy);
   // CLI11 reports by exception; it goes no further than here.
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : 2;
   }
+  if (copies[0]->parsed()) return DataCopyCommand{false, config.data_dir, copy.to};
+  if (copies[1]->parsed()) return DataCopyCommand{true, copy.from, config.data_dir};
   absl::ParseDuration(lease, &config.scheduler.lease_duration);
   return config;
 }

@@ -24,9 +24,17 @@ struct ServerConfig {
   std::string log_level = "info";  // trace | debug | info | warn | error | off
 };
 
-// The flags of longlora-server. A config, or the exit code of a program that is done: --help and
-// --version (0), and bad usage (2), which were printed.
-std::variant<ServerConfig, int> ParseServerConfig(int argc, const char* const* argv);
+// The subcommands `backup` and `restore`.
+struct DataCopyCommand {
+  bool restore = false;
+  std::string from;
+  std::string to;
+};
+
+// The flags of longlora-server. A config, a subcommand, or the exit code of a program that is done:
+// --help and --version (0), and bad usage (2), which were printed.
+std::variant<ServerConfig, DataCopyCommand, int> ParseServerConfig(int argc,
+                                                                   const char* const* argv);
 
 }  // namespace longlora::server
 

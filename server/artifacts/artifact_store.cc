@@ -38,7 +38,7 @@ absl::StatusOr<std::unique_ptr<ArtifactStore>> ArtifactStore::Open(const std::st
   return std::unique_ptr<ArtifactStore>(new ArtifactStore(root, max_artifact_bytes));
 }
 
-absl::StatusOr<std::string> ArtifactStore::PathOf(const ArtifactKey& key) const {
+absl::StatusOr<std::string> ArtifactStore::RelativePathOf(const ArtifactKey& key) {
   if (!common::IsSafeRelativePath(key.path)) {
     return PathInvalid(key.path, "is not a relative path without \"..\" and control characters");
   }
@@ -52,7 +52,12 @@ absl::StatusOr<std::string> ArtifactStore::PathOf(const ArtifactKey& key) const 
   if (name_bytes + 1 + key.sha256.size() + kPartialSuffix.size() > kMaxNameBytes) {
     return PathInvalid(key.path, "has a file name that is too long");
   }
-  return absl::StrCat(root_, "/", key.job_id, "/", key.attempt, "/", key.path, "@", key.sha256);
+  return absl::StrCat(key.job_id, "/", key.attempt, "/", key.path, "@", key.sha256);
+}
+
+absl::StatusOr<std::string> ArtifactStore::PathOf(const ArtifactKey& key) const {
+  LONGLORA_ASSIGN_OR_RETURN(const std::string path, RelativePathOf(key));
+  return absl::StrCat(root_, "/", path);
 }
 
 absl::StatusOr<ArtifactState> ArtifactStore::GetState(const ArtifactKey& key) const {

@@ -57,6 +57,9 @@ class ArtifactStore {
   // Ids of the jobs that have files here.
   absl::StatusOr<std::vector<std::string>> ListJobs() const;
 
+  // Where an artifact lies below `root`, for copies of the whole.
+  static absl::StatusOr<std::string> RelativePathOf(const ArtifactKey& key);
+
   // Removes everything of a job; OK when there is nothing.
   absl::Status RemoveJob(const std::string& job_id);
 

@@ -23,6 +23,7 @@ ARROWS = {
     "server/scheduler": ["rpc", "server/store", "server/events"],
     "server/store": ["rpc"],
     "server/artifacts": ["rpc"],
+    "server/backup": ["server/artifacts", "server/store"],
     "server/events": ["rpc", "server/store"],
     "server/metrics": ["server/scheduler", "server/store"],
     "worker": ["rpc", "worker/agent", "worker/supervisor", "worker/metrics"],

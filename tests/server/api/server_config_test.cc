@@ -11,7 +11,7 @@
 namespace longlora::server {
 namespace {
 
-std::variant<ServerConfig, int> Parse(std::vector<const char*> arguments) {
+std::variant<ServerConfig, DataCopyCommand, int> Parse(std::vector<const char*> arguments) {
   arguments.insert(arguments.begin(), "longlora-server");
   return ParseServerConfig(static_cast<int>(arguments.size()), arguments.data());
 }
@@ -41,6 +41,23 @@ TEST(ServerConfigTest, FileHasTheSameKeysAndFlagsWin) {
   EXPECT_EQ(config.listen, "127.0.0.1:3");
 }
 
+TEST(ServerConfigTest, BackupAndRestoreNameBothDirectories) {
+  for (const std::vector<const char*>& arguments :
+       std::vector<std::vector<const char*>>{{"backup", "--data-dir", "/d", "--to", "/b"},
+                                             {"--data-dir", "/d", "backup", "--to", "/b"}}) {
+    const auto parsed = Parse(arguments);
+    ASSERT_TRUE(std::holds_alternative<DataCopyCommand>(parsed));
+    EXPECT_FALSE(std::get<DataCopyCommand>(parsed).restore);
+    EXPECT_EQ(std::get<DataCopyCommand>(parsed).from, "/d");
+    EXPECT_EQ(std::get<DataCopyCommand>(parsed).to, "/b");
+  }
+  const auto parsed = Parse({"restore", "--from", "/b", "--data-dir", "/d"});
+  ASSERT_TRUE(std::holds_alternative<DataCopyCommand>(parsed));
+  EXPECT_TRUE(std::get<DataCopyCommand>(parsed).restore);
+  EXPECT_EQ(std::get<DataCopyCommand>(parsed).from, "/b");
+  EXPECT_EQ(std::get<DataCopyCommand>(parsed).to, "/d");
+}
+
 TEST(ServerConfigTest, MistakesAreBadUsage) {
   testing::TemporaryDirectory directory;
   const std::string path = directory / "server.toml";
@@ -53,6 +70,9 @@ TEST(ServerConfigTest, MistakesAreBadUsage) {
                                              {"--data-dir", "/d", "--max-file-bytes", "0"},
                                              {"--data-dir", "/d", "--log-level", "loud"},
                                              {"--data-dir", "/d", "--unknown"},
+                                             {"backup", "--data-dir", "/d"},
+                                             {"restore", "--from", "/b"},
+                                             {"backup", "restore", "--data-dir", "/d"},
                                              {"--config", path.c_str()},
                                              {"--config", "/absent"}}) {
     const auto parsed = Parse(arguments);

@@ -10,6 +10,7 @@
 #include "server/backup/data_copy.h"
 #include "server/server.h"
 #include "server/server_config.h"
+#include "server/standby.h"
 
 namespace {
 
@@ -54,7 +55,9 @@ int main(int argc, char** argv) {
   spdlog::set_level(spdlog::level::from_str(config.log_level));
 
   const sigset_t signals = BlockStopSignals();
-  absl::StatusOr<std::unique_ptr<Server>> server = Server::Start(config);
+  const absl::StatusOr<std::unique_ptr<Server>> server =
+      longlora::server::StartOrStandBy(config, signals);
+  if (absl::IsCancelled(server.status())) return 0;
   if (!server.ok()) {
     std::fprintf(stderr, "longlora-server: %s\n", std::string(server.status().message()).c_str());
     return absl::IsInvalidArgument(server.status()) ? 2 : 1;
@@ -66,6 +69,5 @@ int main(int argc, char** argv) {
   int signal = 0;
   sigwait(&signals, &signal);
   spdlog::info("stopping on signal {}", signal);
-  server->reset();
-  return 0;
+  return (*server)->lost_store() ? 1 : 0;
 }

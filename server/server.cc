@@ -4,7 +4,9 @@
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server_builder.h>
 #include <health.pb.h>
+#include <signal.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <string>
@@ -20,6 +22,7 @@
 #include "rpc/credentials.h"
 #include "server/api/bearer_token.h"
 #include "server/api/call_observer.h"
+#include "server/store/postgres_job_store.h"
 #include "server/store/sqlite_job_store.h"
 
 namespace longlora::server {
@@ -78,11 +81,7 @@ absl::Status Server::OpenStorage(const ServerConfig& config) {
   if (absl::Status status = common::CreateDirectories(config.data_dir); !status.ok()) {
     return common::Annotate(status, "--data-dir");
   }
-  LONGLORA_ASSIGN_OR_RETURN(
-      store_, SqliteJobStore::Open(config.data_dir + "/jobs.sqlite",
-                                   [metrics = metrics_.get()](absl::Duration duration) {
-                                     metrics->ObserveCommit(duration);
-                                   }));
+  LONGLORA_RETURN_IF_ERROR(OpenStore(config));
   LONGLORA_ASSIGN_OR_RETURN(files_,
                             FileStore::Open(config.data_dir + "/files", config.max_file_bytes));
   LONGLORA_ASSIGN_OR_RETURN(
@@ -94,6 +93,24 @@ absl::Status Server::OpenStorage(const ServerConfig& config) {
     spdlog::info("removing artifacts of the deleted job {}", job);
     LONGLORA_RETURN_IF_ERROR(artifacts_->RemoveJob(job));
   }
+  return absl::OkStatus();
+}
+
+absl::Status Server::OpenStore(const ServerConfig& config) {
+  const CommitObserver on_commit = [metrics = metrics_.get()](absl::Duration duration) {
+    metrics->ObserveCommit(duration);
+  };
+  if (config.store.empty()) {
+    LONGLORA_ASSIGN_OR_RETURN(store_,
+                              OpenSqliteJobStore(config.data_dir + "/jobs.sqlite", on_commit));
+    return absl::OkStatus();
+  }
+  const StoreLostObserver on_lost = [this](const absl::Status& why) {
+    if (lost_store_.exchange(true)) return;
+    spdlog::error("ending: {}", std::string(why.message()));
+    kill(getpid(), SIGTERM);
+  };
+  LONGLORA_ASSIGN_OR_RETURN(store_, OpenPostgresJobStore(config.store, on_commit, on_lost));
   return absl::OkStatus();
 }
 

@@ -1,11 +1,12 @@
 // The composition root: builds store, scheduler, services and listeners of one server and ends them
-// in order. Used by main and, in process and on port 0, by tests. Start and destruction belong to
-// one thread.
+// in order. A server that loses its store to another sends its own process SIGTERM. Used by main
+// and, in process and on port 0, by tests. Start and destruction belong to one thread.
 #ifndef LONGLORA_SERVER_SERVER_H_
 #define LONGLORA_SERVER_SERVER_H_
 
 #include <grpcpp/server.h>
 
+#include <atomic>
 #include <memory>
 
 #include "absl/status/status.h"
@@ -32,7 +33,8 @@ namespace longlora::server {
 
 class Server {
  public:
-  // Serves when it returns OK. FAILED_PRECONDITION: another server has the data directory.
+  // Serves when it returns OK. ALREADY_EXISTS: another server has the PostgreSQL store.
+  // FAILED_PRECONDITION: another server has the data directory.
   // UNAVAILABLE: an address cannot be bound. INVALID_ARGUMENT: an unsafe combination, see
   // rpc::MakeServerCredentials.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerConfig& config);
@@ -43,13 +45,17 @@ class Server {
   // The bound ports; metrics_port is 0 when no metrics are served.
   int port() const { return port_; }
   int metrics_port() const { return exporter_ == nullptr ? 0 : exporter_->port(); }
+  // Another server has taken the store over: this one is of no use any more.
+  bool lost_store() const { return lost_store_; }
 
  private:
   Server() = default;
   absl::Status OpenStorage(const ServerConfig& config);
+  absl::Status OpenStore(const ServerConfig& config);
   absl::Status StartScheduler(const ServerConfig& config);
   absl::Status Listen(const ServerConfig& config);
 
+  std::atomic<bool> lost_store_ = false;
   // In the order in which they use one another; destroyed the other way round.
   std::shared_ptr<ServerMetrics> metrics_;
   std::unique_ptr<JobStore> store_;

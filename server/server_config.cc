@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/time/time.h"
 
 namespace longlora::server {
@@ -21,12 +22,24 @@ std::string CheckLease(const std::string& text) {
   return "";
 }
 
+std::string CheckStore(const std::string& url) {
+  return absl::StartsWith(url, "postgres://") || absl::StartsWith(url, "postgresql://")
+             ? ""
+             : "must be a postgresql:// URL";
+}
+
 void AddOptions(CLI::App& app, ServerConfig& config, std::string& lease) {
   app.set_config("--config", "", "File with the same keys, like data-dir = \"/var/lib/longlora\"");
   app.allow_config_extras(CLI::config_extras_mode::error);
   app.set_version_flag("--version", std::string(LONGLORA_VERSION));
   app.add_option("--data-dir", config.data_dir, "Directory for jobs, dataset files and artifacts")
       ->required();
+  app.add_option(
+         "--store", config.store,
+         "postgresql://USER@HOST/DATABASE for the job store (default: SQLite in --data-dir)")
+      ->check(CLI::Validator(CheckStore, "URL"));
+  app.add_flag("--standby", config.standby,
+               "Wait while another server has the --store, and take over when it ends");
   app.add_option("--listen", config.listen, "HOST:PORT for gRPC")->capture_default_str();
   app.add_option("--metrics-listen", config.metrics_listen,
                  "HOST:PORT for Prometheus, path /metrics; empty: none")

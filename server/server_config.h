@@ -13,6 +13,8 @@ namespace longlora::server {
 
 struct ServerConfig {
   std::string data_dir;  // the store, dataset files and artifacts; created when missing
+  std::string store;     // URL of a PostgreSQL database for the store; empty: SQLite in data_dir
+  bool standby = false;  // wait while another server has the store, then take over
   // HOST:PORT; port 0 takes a free one. Empty metrics_listen: no metrics are served.
   std::string listen = "127.0.0.1:7070";
   std::string metrics_listen = "127.0.0.1:9464";

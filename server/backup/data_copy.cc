@@ -74,15 +74,14 @@ absl::Status AddFilesOf(const internal::v1::JobRecord& record, std::vector<DataF
 
 // What the store in `path` speaks of. Nobody else has it open.
 absl::StatusOr<Contents> ReadContents(const std::string& path) {
-  LONGLORA_ASSIGN_OR_RETURN(const std::unique_ptr<SqliteConnection> connection,
-                            SqliteConnection::Open(path));
-  LONGLORA_SQLITE_STATEMENT(check, *connection, "PRAGMA quick_check(1)");
+  LONGLORA_ASSIGN_OR_RETURN(const std::unique_ptr<SqlConnection> connection, OpenSqlite(path));
+  LONGLORA_SQL_STATEMENT(check, *connection, "PRAGMA quick_check(1)");
   LONGLORA_RETURN_IF_ERROR(check.Step().status());
   if (check.Bytes(0) != "ok") {
     return absl::DataLossError(absl::StrCat("the job store is damaged: ", check.Bytes(0)));
   }
   Contents contents;
-  LONGLORA_SQLITE_STATEMENT(read, *connection, "SELECT record FROM jobs ORDER BY job_order");
+  LONGLORA_SQL_STATEMENT(read, *connection, "SELECT record FROM jobs ORDER BY job_order");
   while (true) {
     LONGLORA_ASSIGN_OR_RETURN(const bool found, read.Step());
     if (!found) return contents;
@@ -98,9 +97,8 @@ absl::StatusOr<Contents> ReadContents(const std::string& path) {
 
 absl::Status SnapshotStore(const std::string& from, const std::string& to) {
   for (const char* suffix : {"", "-wal", "-shm", "-journal"}) unlink((to + suffix).c_str());
-  LONGLORA_ASSIGN_OR_RETURN(const std::unique_ptr<SqliteConnection> connection,
-                            SqliteConnection::Open(from));
-  LONGLORA_SQLITE_STATEMENT(copy, *connection, "VACUUM INTO ?");
+  LONGLORA_ASSIGN_OR_RETURN(const std::unique_ptr<SqlConnection> connection, OpenSqlite(from));
+  LONGLORA_SQL_STATEMENT(copy, *connection, "VACUUM INTO ?");
   return copy.BindText(1, to).Run();
 }
 

@@ -89,7 +89,8 @@ absl::StatusOr<worker::v1::SynchronizeResponse> Scheduler::Synchronize(
       response = DesiredState(request.worker());
     }
     // The answer rests on everything decided so far, by this call or another: what it lists and
-    // what it no longer lists.
+    // what it no longer lists. And on that no other server decides by now.
+    tickets.push_back(dependencies_.store->Confirm());
     for (const auto& [serial, ticket] : in_flight_) tickets.push_back(ticket);
   }
   LONGLORA_RETURN_IF_ERROR(Await(handed));

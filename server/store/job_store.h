@@ -39,6 +39,9 @@ class JobStore {
   virtual CommitTicket EnqueueWorker(internal::v1::WorkerRecord worker) = 0;
   // Forgets a worker; OK when there is none of that name.
   virtual CommitTicket EnqueueForgetWorker(std::string name) = 0;
+  // Changes nothing: OK when this process still has the store to itself after the call. What is
+  // told to a worker rests on that, so that a server which another replaced renews no lease.
+  virtual CommitTicket Confirm() = 0;
 
   // Reads see every change whose ticket is OK.
   // NOT_FOUND when there is no such job.

@@ -44,10 +44,11 @@ def wait_for(condition, what, timeout=60.0):
 class Cluster:
     """Use as a context manager. `devices` is the worker's --devices."""
 
-    def __init__(self, devices="cpu:2", lease="4s", worker_flags=(), model=None):
+    def __init__(self, devices="cpu:2", lease="4s", worker_flags=(), server_flags=(), model=None):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="longlora-cluster-"))
         self.models = self.directory / "models"
-        self.devices, self.lease, self.worker_flags = devices, lease, list(worker_flags)
+        self.devices, self.lease = devices, lease
+        self.worker_flags, self.server_flags = list(worker_flags), list(server_flags)
         self.port, self.metrics_port, self.worker_metrics_port = free_port(), free_port(), free_port()
         self.server = self.worker = None
         tiny_model.make_model(self.models / "tiny", **(model or {}))
@@ -85,11 +86,15 @@ class Cluster:
             environment = {**os.environ, "LONGLORA_TEST_CLUSTER": str(self.directory)}
             return subprocess.Popen([str(a) for a in arguments], stdout=log, stderr=log, env=environment)
 
-    def start_server(self):
-        self.server = self._spawn(
-            "server", BIN / "longlora-server", "--data-dir", self.directory / "data", "--listen",
+    def spawn_server(self, name, *flags):
+        """A server on the cluster's address and data, whose log is NAME.log."""
+        return self._spawn(
+            name, BIN / "longlora-server", "--data-dir", self.directory / "data", "--listen",
             f"127.0.0.1:{self.port}", "--metrics-listen", f"127.0.0.1:{self.metrics_port}", "--lease-duration",
-            self.lease)
+            self.lease, *self.server_flags, *flags)
+
+    def start_server(self):
+        self.server = self.spawn_server("server")
         wait_for(lambda: self.client("list", check=False).returncode == 0, "the server answers")
 
     def start_worker(self):

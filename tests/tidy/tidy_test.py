@@ -52,7 +52,7 @@ EVERYWHERE = {"worker/trainer/torch.h"}
 LIBRARIES = {
     r"grpcpp/": ["rpc", "server", "worker/agent", "worker/worker", "client", "tests"],
     r"google/protobuf/|.*\.pb\.h": ["rpc", "server", "worker/agent", "client", "tests"],
-    r"sqlite3\.h": ["server/store", "tests"],
+    r"sqlite3\.h|libpq-fe\.h": ["server/store", "tests"],
     r"prometheus/": ["server/metrics", "worker/metrics", "tests"],
     r"torch/|ATen/|c10/": ["worker/trainer", "tests/worker/trainer", "tests/parity"],
 }

@@ -71,6 +71,7 @@ TEST(ServerConfigTest, MistakesAreBadUsage) {
                                              {"--data-dir", "/d", "--log-level", "loud"},
                                              {"--data-dir", "/d", "--unknown"},
                                              {"backup", "--data-dir", "/d"},
+                                             {"--data-dir", "/d", "--store", "mysql://h/d"},
                                              {"restore", "--from", "/b"},
                                              {"backup", "restore", "--data-dir", "/d"},
                                              {"--config", path.c_str()},

@@ -31,6 +31,7 @@ class RacingStore : public JobStore {
   CommitTicket EnqueueForgetWorker(std::string name) override {
     return store_.EnqueueForgetWorker(std::move(name));
   }
+  CommitTicket Confirm() override { return store_.Confirm(); }
   absl::StatusOr<StoredJob> ReadJob(absl::string_view id) override { return store_.ReadJob(id); }
   absl::StatusOr<StoredJob> ReadJobByRequestId(absl::string_view id) override {
     return store_.ReadJobByRequestId(id);
@@ -61,7 +62,7 @@ class RacingStore : public JobStore {
 
 TEST(WatchRaceTest, ChangeBetweenReadingAndSleepingIsSeen) {
   testing::TemporaryDirectory directory;
-  ASSERT_OK_AND_ASSIGN(auto store, SqliteJobStore::Open(directory / "jobs.sqlite"));
+  ASSERT_OK_AND_ASSIGN(auto store, OpenSqliteJobStore(directory / "jobs.sqlite"));
   EventHub hub;
   Scheduler::Dependencies dependencies;
   dependencies.store = store.get();

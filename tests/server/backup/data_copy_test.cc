@@ -37,7 +37,7 @@ class DataCopyTest : public ::testing::Test {
     data_ = directory_ / "data";
     backup_ = directory_ / "backup";
     ASSERT_OK(common::CreateDirectories(data_ + "/files"));
-    ASSERT_OK_AND_ASSIGN(store_, SqliteJobStore::Open(data_ + "/jobs.sqlite"));
+    ASSERT_OK_AND_ASSIGN(store_, OpenSqliteJobStore(data_ + "/jobs.sqlite"));
     ASSERT_OK_AND_ASSIGN(artifacts_, ArtifactStore::Open(data_ + "/artifacts", 1 << 20));
   }
   std::string PathOf(const v1::Artifact& artifact) {
@@ -80,7 +80,7 @@ class DataCopyTest : public ::testing::Test {
   }
   // The artifact of the only checkpoint that the store of `folder` tells.
   v1::Artifact CheckpointIn(const std::string& folder) {
-    const auto store = SqliteJobStore::Open(folder + "/jobs.sqlite");
+    const auto store = OpenSqliteJobStore(folder + "/jobs.sqlite");
     EXPECT_OK(store);
     if (!store.ok()) return {};
     const absl::StatusOr<StoredJob> job = (*store)->ReadJob("job-1");
@@ -97,7 +97,7 @@ class DataCopyTest : public ::testing::Test {
   std::string data_;
   std::string backup_;
   std::string dataset_;
-  std::unique_ptr<SqliteJobStore> store_;  // open all the while, as by a server that runs
+  std::unique_ptr<JobStore> store_;  // open all the while, as by a server that runs
   std::unique_ptr<ArtifactStore> artifacts_;
 };
 
@@ -174,7 +174,7 @@ TEST_F(DataCopyTest, WrongDirectoriesAreRefused) {
               StatusIs(absl::StatusCode::kNotFound, "no job store"));
   const std::string other = directory_ / "other";
   ASSERT_OK(common::CreateDirectories(other));
-  ASSERT_OK(SqliteJobStore::Open(other + "/jobs.sqlite"));
+  ASSERT_OK(OpenSqliteJobStore(other + "/jobs.sqlite"));
   EXPECT_THAT(BackUp(data_, other),
               StatusIs(absl::StatusCode::kFailedPrecondition, "data directory of a server"));
   EXPECT_THAT(Restore(data_, other),

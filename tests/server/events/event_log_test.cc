@@ -17,7 +17,7 @@ using ::longlora::testing::StatusIs;
 class EventLogTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_OK_AND_ASSIGN(store_, SqliteJobStore::Open(folder_ / "jobs.db"));
+    ASSERT_OK_AND_ASSIGN(store_, OpenSqliteJobStore(folder_ / "jobs.db"));
     log_ = std::make_unique<EventLog>(*store_, hub_);
     change_.id = "alpha-1";
     change_.order = 1;
@@ -30,7 +30,7 @@ class EventLogTest : public ::testing::Test {
   }
 
   testing::TemporaryDirectory folder_;
-  std::unique_ptr<SqliteJobStore> store_;
+  std::unique_ptr<JobStore> store_;
   EventHub hub_;
   std::unique_ptr<EventLog> log_;
   JobTransaction change_;

@@ -156,7 +156,7 @@ class SchedulerTest : public ::testing::Test {
     Start();
   }
   void Start() {
-    ASSERT_OK_AND_ASSIGN(store_, SqliteJobStore::Open(folder_ / "jobs.db"));
+    ASSERT_OK_AND_ASSIGN(store_, OpenSqliteJobStore(folder_ / "jobs.db"));
     ASSERT_OK_AND_ASSIGN(scheduler_,
                          Scheduler::Create(options_, {store_.get(), &hub_, &clock_, &ids_}));
   }
@@ -236,7 +236,7 @@ class SchedulerTest : public ::testing::Test {
   common::FakeClock clock_;
   CountingIds ids_;
   EventHub hub_;
-  std::unique_ptr<SqliteJobStore> store_;
+  std::unique_ptr<JobStore> store_;
   std::unique_ptr<Scheduler> scheduler_;
 };
 

@@ -38,6 +38,7 @@ class FailingJobStore : public JobStore {
   CommitTicket EnqueueForgetWorker(std::string name) override {
     return inner_.EnqueueForgetWorker(std::move(name));
   }
+  CommitTicket Confirm() override { return inner_.Confirm(); }
   absl::StatusOr<StoredJob> ReadJob(absl::string_view id) override { return inner_.ReadJob(id); }
   absl::StatusOr<StoredJob> ReadJobByRequestId(absl::string_view request_id) override {
     return inner_.ReadJobByRequestId(request_id);

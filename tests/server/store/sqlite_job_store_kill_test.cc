@@ -26,7 +26,7 @@ constexpr size_t kAcknowledgedMin = 200;
 // Creates jobs for ever. Each acknowledged order goes through the pipe; so few bytes are never
 // torn.
 [[noreturn]] void CreateForever(const std::string& path, int pipe_fd) {
-  absl::StatusOr<std::unique_ptr<SqliteJobStore>> store = SqliteJobStore::Open(path);
+  absl::StatusOr<std::unique_ptr<JobStore>> store = OpenSqliteJobStore(path);
   if (!store.ok()) _exit(1);
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; ++t) {
@@ -70,7 +70,7 @@ TEST(SqliteJobStoreKillTest, ReopenAfterKillKeepsAcknowledgedJobs) {
   ASSERT_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) << "the child ended by itself";
   ASSERT_GE(acknowledged.size(), kAcknowledgedMin);
 
-  ASSERT_OK_AND_ASSIGN(const auto store, SqliteJobStore::Open(path));
+  ASSERT_OK_AND_ASSIGN(const auto store, OpenSqliteJobStore(path));
   for (const int64_t one : acknowledged) {
     EXPECT_OK(store->ReadJob("job-" + std::to_string(one)));
   }

@@ -1,8 +1,8 @@
-// The one thread that writes the SQLite store. Takes everything that waits, applies each change
+// The one thread that writes the job store. Takes everything that waits, applies each change
 // inside a savepoint of its own, commits them together and then decides their tickets: many
 // changes, one fsync. Thread-safe.
-#ifndef LONGLORA_SERVER_STORE_SQLITE_WRITER_H_
-#define LONGLORA_SERVER_STORE_SQLITE_WRITER_H_
+#ifndef LONGLORA_SERVER_STORE_SQL_WRITER_H_
+#define LONGLORA_SERVER_STORE_SQL_WRITER_H_
 
 #include <deque>
 #include <functional>
@@ -15,22 +15,24 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "server/store/commit_ticket.h"
-#include "server/store/sqlite_connection.h"
+#include "server/store/sql_connection.h"
 #include "server/store/stored_job.h"
 
 namespace longlora::server {
 
 // Applies one change inside the connection's transaction; see JobStore for the errors.
-absl::Status ApplyJobTransaction(SqliteConnection& connection, const JobTransaction& transaction);
+absl::Status ApplyJobTransaction(SqlConnection& connection, const JobTransaction& transaction);
 
-class SqliteWriter {
+class SqlWriter {
  public:
-  using Change = std::function<absl::Status(SqliteConnection&)>;
+  using Change = std::function<absl::Status(SqlConnection&)>;
 
-  // `on_commit` hears from the writing thread how long each commit took.
-  SqliteWriter(std::unique_ptr<SqliteConnection> connection, CommitObserver on_commit);
+  // Writes on `connection`, and on one of `connect` when that breaks. `on_commit` hears from the
+  // writing thread how long each commit took.
+  SqlWriter(std::unique_ptr<SqlConnection> connection, SqlConnector connect,
+            CommitObserver on_commit);
   // Decides everything that was handed over.
-  ~SqliteWriter();
+  ~SqlWriter();
 
   CommitTicket Enqueue(Change change) ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -43,9 +45,11 @@ class SqliteWriter {
   void Run() ABSL_LOCKS_EXCLUDED(mutex_);
   bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void CommitGroup(std::vector<Waiting> group);
+  absl::Status Reconnect();
   absl::Status ApplyInSavepoint(const Change& change);
 
-  const std::unique_ptr<SqliteConnection> connection_;  // used by thread_ only
+  std::unique_ptr<SqlConnection> connection_;  // used by thread_ only
+  const SqlConnector connect_;
   const CommitObserver on_commit_;
   absl::Mutex mutex_;
   std::deque<Waiting> queue_ ABSL_GUARDED_BY(mutex_);
@@ -55,4 +59,4 @@ class SqliteWriter {
 
 }  // namespace longlora::server
 
-#endif  // LONGLORA_SERVER_STORE_SQLITE_WRITER_H_
+#endif  // LONGLORA_SERVER_STORE_SQL_WRITER_H_

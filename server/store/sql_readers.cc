@@ -1,4 +1,4 @@
-#include "server/store/sqlite_readers.h"
+#include "server/store/sql_readers.h"
 
 #include <utility>
 
@@ -22,7 +22,7 @@ absl::Status ParseStored(absl::string_view bytes, absl::string_view what, Messag
   return absl::DataLossError(absl::StrCat("the stored ", what, " is damaged: restore a backup"));
 }
 
-absl::StatusOr<StoredJob> ReadRow(const SqliteStatement& row) {
+absl::StatusOr<StoredJob> ReadRow(const SqlStatement& row) {
   StoredJob job;
   job.order = row.Int(0);
   job.id = std::string(row.Bytes(1));
@@ -35,7 +35,7 @@ absl::StatusOr<StoredJob> ReadRow(const SqliteStatement& row) {
   return job;
 }
 
-absl::StatusOr<std::vector<StoredJob>> ReadRows(SqliteStatement& statement) {
+absl::StatusOr<std::vector<StoredJob>> ReadRows(SqlStatement& statement) {
   std::vector<StoredJob> jobs;
   while (true) {
     LONGLORA_ASSIGN_OR_RETURN(const bool found, statement.Step());
@@ -45,7 +45,7 @@ absl::StatusOr<std::vector<StoredJob>> ReadRows(SqliteStatement& statement) {
   }
 }
 
-absl::StatusOr<StoredJob> ReadOne(SqliteStatement& statement, absl::string_view key) {
+absl::StatusOr<StoredJob> ReadOne(SqlStatement& statement, absl::string_view key) {
   LONGLORA_ASSIGN_OR_RETURN(const bool found, statement.Step());
   if (!found) return absl::NotFoundError(absl::StrCat("no job \"", key, "\" is stored"));
   return ReadRow(statement);
@@ -62,26 +62,26 @@ std::string StateList(const std::vector<v1::FineTuneJob::State>& states) {
 // One view of the database for several statements. Ends when destroyed; it changed nothing.
 class ReadTransaction {
  public:
-  explicit ReadTransaction(SqliteConnection& connection) : connection_(connection) {}
-  absl::Status Begin() { return connection_.Execute("BEGIN"); }
+  explicit ReadTransaction(SqlConnection& connection) : connection_(connection) {}
+  absl::Status Begin() { return connection_.BeginRead(); }
   ~ReadTransaction() { connection_.Execute("ROLLBACK").IgnoreError(); }
 
  private:
-  SqliteConnection& connection_;
+  SqlConnection& connection_;
 };
 
 }  // namespace
 
-SqliteReaders::Lease::~Lease() {
+SqlReaders::Lease::~Lease() {
   if (connection_ != nullptr) readers_->Return(std::move(connection_));
 }
 
-bool SqliteReaders::CanBorrow() const { return !idle_.empty() || lent_ < kConnectionsMax; }
+bool SqlReaders::CanBorrow() const { return !idle_.empty() || lent_ < kConnectionsMax; }
 
-absl::StatusOr<SqliteReaders::Lease> SqliteReaders::Borrow() {
+absl::StatusOr<SqlReaders::Lease> SqlReaders::Borrow() {
   {
     absl::MutexLock lock(&mutex_);
-    mutex_.Await(absl::Condition(this, &SqliteReaders::CanBorrow));
+    mutex_.Await(absl::Condition(this, &SqlReaders::CanBorrow));
     ++lent_;
     if (!idle_.empty()) {
       Lease lease(*this, std::move(idle_.back()));
@@ -89,7 +89,7 @@ absl::StatusOr<SqliteReaders::Lease> SqliteReaders::Borrow() {
       return lease;
     }
   }
-  absl::StatusOr<std::unique_ptr<SqliteConnection>> connection = SqliteConnection::Open(path_);
+  absl::StatusOr<std::unique_ptr<SqlConnection>> connection = connect_();
   if (!connection.ok()) {
     absl::MutexLock lock(&mutex_);
     --lent_;
@@ -98,38 +98,38 @@ absl::StatusOr<SqliteReaders::Lease> SqliteReaders::Borrow() {
   return Lease(*this, *std::move(connection));
 }
 
-void SqliteReaders::Return(std::unique_ptr<SqliteConnection> connection) {
+void SqlReaders::Return(std::unique_ptr<SqlConnection> connection) {
   absl::MutexLock lock(&mutex_);
   --lent_;
-  idle_.push_back(std::move(connection));
+  if (!connection->broken()) idle_.push_back(std::move(connection));
 }
 
-absl::StatusOr<StoredJob> SqliteReaders::ReadJob(absl::string_view id) {
+absl::StatusOr<StoredJob> SqlReaders::ReadJob(absl::string_view id) {
   LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
-  LONGLORA_SQLITE_STATEMENT(read, *connection, LONGLORA_JOB_COLUMNS "WHERE j.id = ?1");
+  LONGLORA_SQL_STATEMENT(read, *connection, LONGLORA_JOB_COLUMNS "WHERE j.id = ?1");
   read.BindText(1, id);
   return ReadOne(read, id);
 }
 
-absl::StatusOr<StoredJob> SqliteReaders::ReadJobByRequestId(absl::string_view request_id) {
+absl::StatusOr<StoredJob> SqlReaders::ReadJobByRequestId(absl::string_view request_id) {
   LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
-  LONGLORA_SQLITE_STATEMENT(read, *connection, LONGLORA_JOB_COLUMNS "WHERE j.request_id = ?1");
+  LONGLORA_SQL_STATEMENT(read, *connection, LONGLORA_JOB_COLUMNS "WHERE j.request_id = ?1");
   read.BindText(1, request_id);
   return ReadOne(read, request_id);
 }
 
-absl::StatusOr<std::vector<StoredJob>> SqliteReaders::ListJobs(const JobQuery& query) {
+absl::StatusOr<std::vector<StoredJob>> SqlReaders::ListJobs(const JobQuery& query) {
   LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
   const std::string sql = absl::StrCat(
       LONGLORA_JOB_COLUMNS "WHERE (?1 = 0 OR j.job_order < ?1)",
       query.states.empty() ? "" : absl::StrCat(" AND j.state IN (", StateList(query.states), ")"),
       " ORDER BY j.job_order DESC LIMIT ?2");
-  LONGLORA_SQLITE_STATEMENT(read, *connection, sql);
+  LONGLORA_SQL_STATEMENT(read, *connection, sql);
   read.Bind(1, query.before_order).Bind(2, query.limit);
   return ReadRows(read);
 }
 
-absl::StatusOr<std::vector<StoredJob>> SqliteReaders::ListLiveJobs() {
+absl::StatusOr<std::vector<StoredJob>> SqlReaders::ListLiveJobs() {
   LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
   std::vector<v1::FineTuneJob::State> live;
   for (int state = v1::FineTuneJob::State_MIN; state <= v1::FineTuneJob::State_MAX; ++state) {
@@ -138,16 +138,16 @@ absl::StatusOr<std::vector<StoredJob>> SqliteReaders::ListLiveJobs() {
   }
   const std::string sql = absl::StrCat(LONGLORA_JOB_COLUMNS "WHERE j.state IN (", StateList(live),
                                        ") ORDER BY j.job_order");
-  LONGLORA_SQLITE_STATEMENT(read, *connection, sql);
+  LONGLORA_SQL_STATEMENT(read, *connection, sql);
   return ReadRows(read);
 }
 
-absl::StatusOr<EventPage> SqliteReaders::ReadEvents(absl::string_view id, int64_t after_sequence,
-                                                    int32_t limit) {
+absl::StatusOr<EventPage> SqlReaders::ReadEvents(absl::string_view id, int64_t after_sequence,
+                                                 int32_t limit) {
   LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
   ReadTransaction view(*connection);
   LONGLORA_RETURN_IF_ERROR(view.Begin());
-  LONGLORA_SQLITE_STATEMENT(
+  LONGLORA_SQL_STATEMENT(
       job, *connection,
       "SELECT j.job_order, j.state, c.last_event_sequence FROM jobs j JOIN job_cursors c "
       "USING(job_order) WHERE j.id = ?1");
@@ -158,9 +158,9 @@ absl::StatusOr<EventPage> SqliteReaders::ReadEvents(absl::string_view id, int64_
   page.job_is_final = IsFinal(static_cast<v1::FineTuneJob::State>(job.Int(1)));
   page.last_event_sequence = job.Int(2);
 
-  LONGLORA_SQLITE_STATEMENT(read, *connection,
-                            "SELECT sequence, event FROM job_events WHERE job_order = ?1 AND "
-                            "sequence > ?2 ORDER BY sequence LIMIT ?3");
+  LONGLORA_SQL_STATEMENT(read, *connection,
+                         "SELECT sequence, event FROM job_events WHERE job_order = ?1 AND "
+                         "sequence > ?2 ORDER BY sequence LIMIT ?3");
   read.Bind(1, job.Int(0)).Bind(2, after_sequence).Bind(3, limit);
   while (true) {
     LONGLORA_ASSIGN_OR_RETURN(const bool found, read.Step());
@@ -171,9 +171,9 @@ absl::StatusOr<EventPage> SqliteReaders::ReadEvents(absl::string_view id, int64_
   }
 }
 
-absl::StatusOr<std::vector<internal::v1::WorkerRecord>> SqliteReaders::ListWorkers() {
+absl::StatusOr<std::vector<internal::v1::WorkerRecord>> SqlReaders::ListWorkers() {
   LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
-  LONGLORA_SQLITE_STATEMENT(read, *connection, "SELECT name, record FROM workers ORDER BY name");
+  LONGLORA_SQL_STATEMENT(read, *connection, "SELECT name, record FROM workers ORDER BY name");
   std::vector<internal::v1::WorkerRecord> workers;
   while (true) {
     LONGLORA_ASSIGN_OR_RETURN(const bool found, read.Step());
@@ -183,9 +183,9 @@ absl::StatusOr<std::vector<internal::v1::WorkerRecord>> SqliteReaders::ListWorke
   }
 }
 
-absl::StatusOr<std::map<v1::FineTuneJob::State, int64_t>> SqliteReaders::CountJobsByState() {
+absl::StatusOr<std::map<v1::FineTuneJob::State, int64_t>> SqlReaders::CountJobsByState() {
   LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
-  LONGLORA_SQLITE_STATEMENT(read, *connection, "SELECT state, count(*) FROM jobs GROUP BY state");
+  LONGLORA_SQL_STATEMENT(read, *connection, "SELECT state, count(*) FROM jobs GROUP BY state");
   std::map<v1::FineTuneJob::State, int64_t> counts;
   while (true) {
     LONGLORA_ASSIGN_OR_RETURN(const bool found, read.Step());
@@ -194,9 +194,9 @@ absl::StatusOr<std::map<v1::FineTuneJob::State, int64_t>> SqliteReaders::CountJo
   }
 }
 
-absl::StatusOr<int64_t> SqliteReaders::NewestOrder() {
+absl::StatusOr<int64_t> SqlReaders::NewestOrder() {
   LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
-  LONGLORA_SQLITE_STATEMENT(read, *connection, "SELECT coalesce(max(job_order), 0) FROM jobs");
+  LONGLORA_SQL_STATEMENT(read, *connection, "SELECT coalesce(max(job_order), 0) FROM jobs");
   LONGLORA_ASSIGN_OR_RETURN(const bool found, read.Step());
   return found ? read.Int(0) : 0;
 }

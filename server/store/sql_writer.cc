@@ -1,4 +1,4 @@
-#include "server/store/sqlite_writer.h"
+#include "server/store/sql_writer.h"
 
 #include <utility>
 
@@ -12,15 +12,15 @@ namespace {
 // Bounds how long the first of a group waits for the last.
 constexpr size_t kGroupMax = 512;
 
-absl::Status InsertJob(SqliteConnection& connection, const JobTransaction& transaction) {
+absl::Status InsertJob(SqlConnection& connection, const JobTransaction& transaction) {
   if (!transaction.record.has_value()) {
     return absl::InternalError(
         absl::StrCat("job ", transaction.id, " is created without a record"));
   }
   const std::string record = transaction.record->SerializeAsString();
-  LONGLORA_SQLITE_STATEMENT(insert, connection,
-                            "INSERT INTO jobs(job_order, id, request_id, state, revision, record) "
-                            "VALUES(?1, ?2, ?3, ?4, 1, ?5)");
+  LONGLORA_SQL_STATEMENT(insert, connection,
+                         "INSERT INTO jobs(job_order, id, request_id, state, revision, record) "
+                         "VALUES(?1, ?2, ?3, ?4, 1, ?5)");
   insert.Bind(1, transaction.order)
       .BindText(2, transaction.id)
       .Bind(4, transaction.record->job().state())
@@ -33,21 +33,25 @@ absl::Status InsertJob(SqliteConnection& connection, const JobTransaction& trans
   return insert.Run();
 }
 
-absl::Status ReplaceRecord(SqliteConnection& connection, int64_t order,
+absl::Status ReplaceRecord(SqlConnection& connection, int64_t order,
                            const internal::v1::JobRecord& value) {
   const std::string record = value.SerializeAsString();
-  LONGLORA_SQLITE_STATEMENT(
+  LONGLORA_SQL_STATEMENT(
       update, connection,
       "UPDATE jobs SET state = ?2, revision = revision + 1, record = ?3 WHERE job_order = ?1");
   update.Bind(1, order).Bind(2, value.job().state()).BindBlob(3, record);
   return update.Run();
 }
 
-absl::Status WriteCursor(SqliteConnection& connection, int64_t order, const JobCursor& cursor) {
+absl::Status WriteCursor(SqlConnection& connection, int64_t order, const JobCursor& cursor) {
   const std::string progress = cursor.progress.SerializeAsString();
-  LONGLORA_SQLITE_STATEMENT(write, connection,
-                            "INSERT OR REPLACE INTO job_cursors(job_order, last_event_sequence, "
-                            "acknowledged_sequence, progress) VALUES(?1, ?2, ?3, ?4)");
+  LONGLORA_SQL_STATEMENT(write, connection,
+                         "INSERT INTO job_cursors(job_order, last_event_sequence, "
+                         "acknowledged_sequence, progress) VALUES(?1, ?2, ?3, ?4) "
+                         "ON CONFLICT(job_order) DO UPDATE SET "
+                         "last_event_sequence = excluded.last_event_sequence, "
+                         "acknowledged_sequence = excluded.acknowledged_sequence, "
+                         "progress = excluded.progress");
   write.Bind(1, order)
       .Bind(2, cursor.last_event_sequence)
       .Bind(3, cursor.acknowledged_sequence)
@@ -55,7 +59,7 @@ absl::Status WriteCursor(SqliteConnection& connection, int64_t order, const JobC
   return write.Run();
 }
 
-absl::Status InsertEvents(SqliteConnection& connection, int64_t order,
+absl::Status InsertEvents(SqlConnection& connection, int64_t order,
                           const JobTransaction& transaction) {
   int64_t expected = transaction.expected_last_event_sequence;
   for (const v1::JobEvent& event : transaction.events) {
@@ -64,9 +68,8 @@ absl::Status InsertEvents(SqliteConnection& connection, int64_t order,
                                               transaction.id, " follows ", expected - 1));
     }
     const std::string bytes = event.SerializeAsString();
-    LONGLORA_SQLITE_STATEMENT(
-        insert, connection,
-        "INSERT INTO job_events(job_order, sequence, event) VALUES(?1, ?2, ?3)");
+    LONGLORA_SQL_STATEMENT(insert, connection,
+                           "INSERT INTO job_events(job_order, sequence, event) VALUES(?1, ?2, ?3)");
     insert.Bind(1, order).Bind(2, event.sequence()).BindBlob(3, bytes);
     LONGLORA_RETURN_IF_ERROR(insert.Run());
   }
@@ -78,11 +81,11 @@ absl::Status InsertEvents(SqliteConnection& connection, int64_t order,
   return absl::OkStatus();
 }
 
-absl::Status RemoveJob(SqliteConnection& connection, int64_t order) {
+absl::Status RemoveJob(SqlConnection& connection, int64_t order) {
   for (const char* sql :
        {"DELETE FROM job_events WHERE job_order = ?1",
         "DELETE FROM job_cursors WHERE job_order = ?1", "DELETE FROM jobs WHERE job_order = ?1"}) {
-    LONGLORA_SQLITE_STATEMENT(remove, connection, sql);
+    LONGLORA_SQL_STATEMENT(remove, connection, sql);
     remove.Bind(1, order);
     LONGLORA_RETURN_IF_ERROR(remove.Run());
   }
@@ -90,12 +93,10 @@ absl::Status RemoveJob(SqliteConnection& connection, int64_t order) {
 }
 
 // The order of the job when it is where the change expects it.
-absl::StatusOr<int64_t> FindExpected(SqliteConnection& connection,
-                                     const JobTransaction& transaction) {
-  LONGLORA_SQLITE_STATEMENT(
-      read, connection,
-      "SELECT j.job_order, j.revision, c.last_event_sequence FROM jobs j JOIN "
-      "job_cursors c USING(job_order) WHERE j.id = ?1");
+absl::StatusOr<int64_t> FindExpected(SqlConnection& connection, const JobTransaction& transaction) {
+  LONGLORA_SQL_STATEMENT(read, connection,
+                         "SELECT j.job_order, j.revision, c.last_event_sequence FROM jobs j JOIN "
+                         "job_cursors c USING(job_order) WHERE j.id = ?1");
   read.BindText(1, transaction.id);
   LONGLORA_ASSIGN_OR_RETURN(const bool found, read.Step());
   if (!found) return absl::NotFoundError(absl::StrCat("no job \"", transaction.id, "\" is stored"));
@@ -111,7 +112,7 @@ absl::StatusOr<int64_t> FindExpected(SqliteConnection& connection,
 
 }  // namespace
 
-absl::Status ApplyJobTransaction(SqliteConnection& connection, const JobTransaction& transaction) {
+absl::Status ApplyJobTransaction(SqlConnection& connection, const JobTransaction& transaction) {
   int64_t order = transaction.order;
   if (transaction.expected_revision == 0) {
     LONGLORA_RETURN_IF_ERROR(InsertJob(connection, transaction));
@@ -126,12 +127,14 @@ absl::Status ApplyJobTransaction(SqliteConnection& connection, const JobTransact
   return WriteCursor(connection, order, transaction.cursor);
 }
 
-SqliteWriter::SqliteWriter(std::unique_ptr<SqliteConnection> connection, CommitObserver on_commit)
+SqlWriter::SqlWriter(std::unique_ptr<SqlConnection> connection, SqlConnector connect,
+                     CommitObserver on_commit)
     : connection_(std::move(connection)),
+      connect_(std::move(connect)),
       on_commit_(std::move(on_commit)),
       thread_([this] { Run(); }) {}
 
-SqliteWriter::~SqliteWriter() {
+SqlWriter::~SqlWriter() {
   {
     absl::MutexLock lock(&mutex_);
     stopping_ = true;
@@ -139,21 +142,21 @@ SqliteWriter::~SqliteWriter() {
   thread_.join();
 }
 
-CommitTicket SqliteWriter::Enqueue(Change change) {
+CommitTicket SqlWriter::Enqueue(Change change) {
   CommitTicket ticket = CommitTicket::Pending();
   absl::MutexLock lock(&mutex_);
   queue_.push_back({std::move(change), ticket});
   return ticket;
 }
 
-bool SqliteWriter::HasWork() const { return stopping_ || !queue_.empty(); }
+bool SqlWriter::HasWork() const { return stopping_ || !queue_.empty(); }
 
-void SqliteWriter::Run() {
+void SqlWriter::Run() {
   while (true) {
     std::vector<Waiting> group;
     {
       absl::MutexLock lock(&mutex_);
-      mutex_.Await(absl::Condition(this, &SqliteWriter::HasWork));
+      mutex_.Await(absl::Condition(this, &SqlWriter::HasWork));
       while (!queue_.empty() && group.size() < kGroupMax) {
         group.push_back(std::move(queue_.front()));
         queue_.pop_front();
@@ -164,32 +167,38 @@ void SqliteWriter::Run() {
   }
 }
 
-void SqliteWriter::CommitGroup(std::vector<Waiting> group) {
+void SqlWriter::CommitGroup(std::vector<Waiting> group) {
   const absl::Time start = absl::Now();
-  absl::Status whole = connection_->Execute("BEGIN IMMEDIATE");
+  absl::Status whole = connection_->broken() ? Reconnect() : absl::OkStatus();
+  if (whole.ok()) whole = connection_->BeginWrite();
   std::vector<absl::Status> outcomes(group.size());
   for (size_t i = 0; whole.ok() && i < group.size(); ++i) {
     outcomes[i] = ApplyInSavepoint(group[i].change);
-    // A full disk or a broken one ends SQLite's whole transaction, with the changes before this
-    // one.
-    if (sqlite3_get_autocommit(connection_->get()) != 0) whole = outcomes[i];
+    // A full or broken disk, or a lost connection, ends the whole transaction, with the changes
+    // before this one.
+    if (!connection_->InTransaction()) whole = outcomes[i];
   }
+  // A connection that is lost in the middle of this leaves open whether it was done. That is no
+  // harm: whoever tries again is refused by the revision, or finds what he wanted.
   if (whole.ok()) whole = connection_->Execute("COMMIT");
-  if (!whole.ok() && sqlite3_get_autocommit(connection_->get()) == 0) {
-    connection_->Execute("ROLLBACK").IgnoreError();
-  }
+  if (!whole.ok() && connection_->InTransaction()) connection_->Execute("ROLLBACK").IgnoreError();
   if (on_commit_) on_commit_(absl::Now() - start);
   for (size_t i = 0; i < group.size(); ++i)
     group[i].ticket.Decide(whole.ok() ? outcomes[i] : whole);
 }
 
-absl::Status SqliteWriter::ApplyInSavepoint(const Change& change) {
+absl::Status SqlWriter::Reconnect() {
+  LONGLORA_ASSIGN_OR_RETURN(connection_, connect_());
+  return absl::OkStatus();
+}
+
+absl::Status SqlWriter::ApplyInSavepoint(const Change& change) {
   LONGLORA_RETURN_IF_ERROR(connection_->Execute("SAVEPOINT change"));
   absl::Status status = change(*connection_);
-  if (!status.ok() && sqlite3_get_autocommit(connection_->get()) == 0) {
+  if (!status.ok() && connection_->InTransaction()) {
     LONGLORA_RETURN_IF_ERROR(connection_->Execute("ROLLBACK TO change"));
   }
-  if (sqlite3_get_autocommit(connection_->get()) == 0) {
+  if (connection_->InTransaction()) {
     LONGLORA_RETURN_IF_ERROR(connection_->Execute("RELEASE change"));
   }
   return status;

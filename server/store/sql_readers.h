@@ -1,6 +1,6 @@
-// Every query of the SQLite store, on a small pool of reading connections. Thread-safe.
-#ifndef LONGLORA_SERVER_STORE_SQLITE_READERS_H_
-#define LONGLORA_SERVER_STORE_SQLITE_READERS_H_
+// Every query of the job store, on a small pool of reading connections. Thread-safe.
+#ifndef LONGLORA_SERVER_STORE_SQL_READERS_H_
+#define LONGLORA_SERVER_STORE_SQL_READERS_H_
 
 #include <cstdint>
 #include <map>
@@ -13,14 +13,14 @@
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
 #include "server/store/job_store.h"
-#include "server/store/sqlite_connection.h"
+#include "server/store/sql_connection.h"
 
 namespace longlora::server {
 
-class SqliteReaders {
+class SqlReaders {
  public:
-  // Opens connections to `path` as they are needed; more than a few readers at once take turns.
-  explicit SqliteReaders(std::string path) : path_(std::move(path)) {}
+  // Makes connections as they are needed; more than a few readers at once take turns.
+  explicit SqlReaders(SqlConnector connect) : connect_(std::move(connect)) {}
 
   // See JobStore.
   absl::StatusOr<StoredJob> ReadJob(absl::string_view id);
@@ -36,28 +36,28 @@ class SqliteReaders {
   // A connection on loan.
   class Lease {
    public:
-    Lease(SqliteReaders& readers, std::unique_ptr<SqliteConnection> connection)
+    Lease(SqlReaders& readers, std::unique_ptr<SqlConnection> connection)
         : readers_(&readers), connection_(std::move(connection)) {}
     Lease(Lease&& other) = default;
     ~Lease();
-    SqliteConnection& operator*() const { return *connection_; }
-    SqliteConnection* operator->() const { return connection_.get(); }
+    SqlConnection& operator*() const { return *connection_; }
+    SqlConnection* operator->() const { return connection_.get(); }
 
    private:
-    SqliteReaders* readers_;
-    std::unique_ptr<SqliteConnection> connection_;
+    SqlReaders* readers_;
+    std::unique_ptr<SqlConnection> connection_;
   };
 
   absl::StatusOr<Lease> Borrow() ABSL_LOCKS_EXCLUDED(mutex_);
-  void Return(std::unique_ptr<SqliteConnection> connection) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Return(std::unique_ptr<SqlConnection> connection) ABSL_LOCKS_EXCLUDED(mutex_);
   bool CanBorrow() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  const std::string path_;
+  const SqlConnector connect_;
   absl::Mutex mutex_;
-  std::vector<std::unique_ptr<SqliteConnection>> idle_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::unique_ptr<SqlConnection>> idle_ ABSL_GUARDED_BY(mutex_);
   int lent_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace longlora::server
 
-#endif  // LONGLORA_SERVER_STORE_SQLITE_READERS_H_
+#endif  // LONGLORA_SERVER_STORE_SQL_READERS_H_

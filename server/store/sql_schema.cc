@@ -1,4 +1,4 @@
-#include "server/store/sqlite_schema.h"
+#include "server/store/sql_schema.h"
 
 #include <iterator>
 #include <string>
@@ -37,31 +37,38 @@ constexpr const char* kMigrations[] = {
         name TEXT PRIMARY KEY,
         record BLOB NOT NULL) WITHOUT ROWID;
     )sql",
+    // How often a server has taken the store over; see postgres_job_store.
+    R"sql(
+      CREATE TABLE takeovers(count INTEGER NOT NULL);
+      INSERT INTO takeovers VALUES(0);
+    )sql",
 };
 
-absl::StatusOr<int64_t> ReadVersion(SqliteConnection& connection) {
-  LONGLORA_RETURN_IF_ERROR(
-      connection.Execute("CREATE TABLE IF NOT EXISTS schema_version(version INTEGER NOT NULL)"));
-  LONGLORA_SQLITE_STATEMENT(read, connection, "SELECT max(version) FROM schema_version");
+absl::StatusOr<int64_t> ReadVersion(SqlConnection& connection) {
+  const std::string create =
+      connection.Translate("CREATE TABLE IF NOT EXISTS schema_version(version INTEGER NOT NULL)");
+  LONGLORA_RETURN_IF_ERROR(connection.Execute(create.c_str()));
+  LONGLORA_SQL_STATEMENT(read, connection, "SELECT max(version) FROM schema_version");
   LONGLORA_ASSIGN_OR_RETURN(const bool found, read.Step());
   return found ? read.Int(0) : 0;
 }
 
 }  // namespace
 
-int SqliteSchemaVersion() { return static_cast<int>(std::size(kMigrations)); }
+int SchemaVersion() { return static_cast<int>(std::size(kMigrations)); }
 
-absl::Status MigrateSqliteSchema(SqliteConnection& connection) {
+absl::Status MigrateSchema(SqlConnection& connection) {
   LONGLORA_ASSIGN_OR_RETURN(int64_t version, ReadVersion(connection));
-  if (version > SqliteSchemaVersion()) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "the store has schema version ", version, ", this program knows ", SqliteSchemaVersion(),
-        ": start a newer longlora-server, or restore a backup"));
+  if (version > SchemaVersion()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the store has schema version ", version, ", this program knows ",
+                     SchemaVersion(), ": start a newer longlora-server, or restore a backup"));
   }
-  for (; version < SqliteSchemaVersion(); ++version) {
+  for (; version < SchemaVersion(); ++version) {
     const std::string migration = absl::StrCat(
-        "BEGIN IMMEDIATE;", kMigrations[version],
+        connection.Translate(kMigrations[version]),
         "DELETE FROM schema_version; INSERT INTO schema_version VALUES(", version + 1, "); COMMIT");
+    LONGLORA_RETURN_IF_ERROR(connection.BeginWrite());
     if (absl::Status status = connection.Execute(migration.c_str()); !status.ok()) {
       connection.Execute("ROLLBACK").IgnoreError();
       return status;

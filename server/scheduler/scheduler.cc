@@ -141,10 +141,13 @@ absl::Status Scheduler::Await(const std::vector<Handed>& handed) {
   for (const Handed& change : handed) {
     const absl::Status outcome = change.ticket.Wait();
     first.Update(StoreFailure(outcome));
+    // Not under the lock: a store that is in trouble may take long to say so.
+    std::optional<absl::StatusOr<StoredJob>> stored;
+    if (!outcome.ok()) stored = dependencies_.store->ReadJob(change.id);
     absl::MutexLock lock(&mutex_);
-    if (!outcome.ok()) {
+    if (stored.has_value()) {
       ++counters_.store_failures;
-      TakeBack(change);
+      TakeBack(change, *std::move(stored));
     }
     in_flight_.erase(change.serial);
     const LiveJob* live = FindLive(change.id);
@@ -157,12 +160,15 @@ absl::Status Scheduler::Await(const std::vector<Handed>& handed) {
   return first;
 }
 
-void Scheduler::TakeBack(const Handed& handed) {
+void Scheduler::TakeBack(const Handed& handed, absl::StatusOr<StoredJob> stored) {
   LiveJob* live = FindLive(handed.id);
   // A change that built on one already taken back fails after it; the job is right by then.
   if (live == nullptr || live->epoch != handed.epoch) return;
-  absl::StatusOr<StoredJob> stored = dependencies_.store->ReadJob(handed.id);
-  if (!stored.ok() && !absl::IsNotFound(stored.status())) return;  // the next change will fail, too
+  if (!stored.ok() && !absl::IsNotFound(stored.status())) {
+    // The store does not answer at all. Until it does nothing of the job can be stored.
+    unread_.insert_or_assign(handed.id, handed);
+    return;
+  }
   Unindex(*live);
   --jobs_by_state_[live->job.record.job().state()];
   if (!stored.ok()) return Forget(handed.id);
@@ -176,6 +182,22 @@ void Scheduler::TakeBack(const Handed& handed) {
   Index(*live, now);
   placement_due_ = placement_was_due;
   retry_times_.insert((now.monotonic + options_.back_off.initial).since_start());
+}
+
+void Scheduler::TakeBackUnread() {
+  std::map<std::string, Handed> unread;
+  {
+    absl::MutexLock lock(&mutex_);
+    unread.swap(unread_);
+  }
+  bool answers = true;
+  for (auto& [id, handed] : unread) {
+    absl::StatusOr<StoredJob> stored = absl::UnavailableError("the store did not answer just now");
+    if (answers) stored = dependencies_.store->ReadJob(id);
+    answers = stored.ok() || absl::IsNotFound(stored.status());
+    absl::MutexLock lock(&mutex_);
+    TakeBack(handed, std::move(stored));
+  }
 }
 
 void Scheduler::Forget(absl::string_view id) {

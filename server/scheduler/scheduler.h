@@ -194,7 +194,11 @@ class Scheduler {
   // Waits for what was handed over, wakes watchers, takes back what the store refused and lets go
   // of final jobs. The first error.
   absl::Status Await(const std::vector<Handed>& handed) ABSL_LOCKS_EXCLUDED(mutex_);
-  void TakeBack(const Handed& handed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Makes a job again what the store says that it is, after a change of it was refused.
+  void TakeBack(const Handed& handed, absl::StatusOr<StoredJob> stored)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The same for jobs of which the store could not even say what they are.
+  void TakeBackUnread() ABSL_LOCKS_EXCLUDED(mutex_);
   void Forget(absl::string_view id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // scheduler_read.cc
@@ -246,6 +250,8 @@ class Scheduler {
   // Changes of jobs whose outcome is not yet known or not yet acted upon, by serial.
   std::map<int64_t, CommitTicket> in_flight_ ABSL_GUARDED_BY(mutex_);
   int64_t newest_serial_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Refused changes that are still to be taken back, the newest of each job, by its id.
+  std::map<std::string, Handed> unread_ ABSL_GUARDED_BY(mutex_);
   WorkerRegistry workers_ ABSL_GUARDED_BY(mutex_);
   int64_t newest_order_ ABSL_GUARDED_BY(mutex_) = 0;
   bool placement_due_ ABSL_GUARDED_BY(mutex_) = true;

@@ -40,6 +40,7 @@ PlacementWorker ToPlacementWorker(const std::string& id, const KnownWorker& know
 }  // namespace
 
 void Scheduler::Tick() {
+  TakeBackUnread();
   std::vector<Handed> handed;
   {
     absl::MutexLock lock(&mutex_);

@@ -17,6 +17,7 @@ class FailingJobStore : public JobStore {
  public:
   explicit FailingJobStore(JobStore& inner) : inner_(inner) {}
   bool failing = false;
+  bool reads_fail = false;
   bool holding = false;
   CommitTicket held;  // valid after has_held
   absl::Notification has_held;
@@ -39,7 +40,10 @@ class FailingJobStore : public JobStore {
     return inner_.EnqueueForgetWorker(std::move(name));
   }
   CommitTicket Confirm() override { return inner_.Confirm(); }
-  absl::StatusOr<StoredJob> ReadJob(absl::string_view id) override { return inner_.ReadJob(id); }
+  absl::StatusOr<StoredJob> ReadJob(absl::string_view id) override {
+    if (reads_fail) return absl::UnavailableError("the database is away");
+    return inner_.ReadJob(id);
+  }
   absl::StatusOr<StoredJob> ReadJobByRequestId(absl::string_view request_id) override {
     return inner_.ReadJobByRequestId(request_id);
   }
@@ -118,6 +122,25 @@ TEST_F(SchedulerStoreFailureTest, UnstoredEventsAreNotAcknowledgedAndComeAgain) 
   EXPECT_EQ(acknowledged, 2);
   EXPECT_EQ(StateOf(job), Job::RUNNING);
   EXPECT_EQ(Get(job).progress().tokens(), 1000);
+}
+
+// As when a database is restarted: the change fails, and so does the attempt to see what became of
+// it.
+TEST_F(SchedulerStoreFailureTest, EventsComeAgainAfterAStoreThatWasAway) {
+  const std::string job = Submit();
+  Sync(worker_);
+  Accept(worker_, job, 1);
+  auto events = MakeEvents("a", job, 1);
+  AddPrepared(events, 1);
+  failing_->failing = failing_->reads_fail = true;
+  EXPECT_THAT(scheduler_->RecordEvents(events), StatusIs(absl::StatusCode::kUnavailable, ""));
+  scheduler_->Tick();
+  EXPECT_THAT(scheduler_->RecordEvents(events), StatusIs(absl::StatusCode::kUnavailable, ""));
+  failing_->failing = failing_->reads_fail = false;
+  scheduler_->Tick();
+  ASSERT_OK_AND_ASSIGN(const int64_t acknowledged, scheduler_->RecordEvents(events));
+  EXPECT_EQ(acknowledged, 1);
+  EXPECT_EQ(StateOf(job), Job::RUNNING);
 }
 
 TEST_F(SchedulerStoreFailureTest, UnstoredEndIsReportedAgain) {

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/status/status_macros.h"
@@ -101,104 +102,134 @@ absl::StatusOr<SqlReaders::Lease> SqlReaders::Borrow() {
 void SqlReaders::Return(std::unique_ptr<SqlConnection> connection) {
   absl::MutexLock lock(&mutex_);
   --lent_;
-  if (!connection->broken()) idle_.push_back(std::move(connection));
+  if (connection->broken()) {
+    idle_.clear();  // what broke it will have broken those, too
+  } else {
+    idle_.push_back(std::move(connection));
+  }
+}
+
+template <typename T>
+absl::StatusOr<T> SqlReaders::Read(
+    absl::FunctionRef<absl::StatusOr<T>(SqlConnection& connection)> query) {
+  {
+    LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
+    absl::StatusOr<T> result = query(*connection);
+    if (result.ok() || !connection->broken()) return result;
+  }
+  // The database was restarted, say, since that connection was made.
+  LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
+  return query(*connection);
 }
 
 absl::StatusOr<StoredJob> SqlReaders::ReadJob(absl::string_view id) {
-  LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
-  LONGLORA_SQL_STATEMENT(read, *connection, LONGLORA_JOB_COLUMNS "WHERE j.id = ?1");
-  read.BindText(1, id);
-  return ReadOne(read, id);
+  return Read<StoredJob>([&](SqlConnection& connection) -> absl::StatusOr<StoredJob> {
+    LONGLORA_SQL_STATEMENT(read, connection, LONGLORA_JOB_COLUMNS "WHERE j.id = ?1");
+    read.BindText(1, id);
+    return ReadOne(read, id);
+  });
 }
 
 absl::StatusOr<StoredJob> SqlReaders::ReadJobByRequestId(absl::string_view request_id) {
-  LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
-  LONGLORA_SQL_STATEMENT(read, *connection, LONGLORA_JOB_COLUMNS "WHERE j.request_id = ?1");
-  read.BindText(1, request_id);
-  return ReadOne(read, request_id);
+  return Read<StoredJob>([&](SqlConnection& connection) -> absl::StatusOr<StoredJob> {
+    LONGLORA_SQL_STATEMENT(read, connection, LONGLORA_JOB_COLUMNS "WHERE j.request_id = ?1");
+    read.BindText(1, request_id);
+    return ReadOne(read, request_id);
+  });
 }
 
 absl::StatusOr<std::vector<StoredJob>> SqlReaders::ListJobs(const JobQuery& query) {
-  LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
-  const std::string sql = absl::StrCat(
-      LONGLORA_JOB_COLUMNS "WHERE (?1 = 0 OR j.job_order < ?1)",
-      query.states.empty() ? "" : absl::StrCat(" AND j.state IN (", StateList(query.states), ")"),
-      " ORDER BY j.job_order DESC LIMIT ?2");
-  LONGLORA_SQL_STATEMENT(read, *connection, sql);
-  read.Bind(1, query.before_order).Bind(2, query.limit);
-  return ReadRows(read);
+  return Read<std::vector<StoredJob>>(
+      [&](SqlConnection& connection) -> absl::StatusOr<std::vector<StoredJob>> {
+        const std::string sql = absl::StrCat(
+            LONGLORA_JOB_COLUMNS "WHERE (?1 = 0 OR j.job_order < ?1)",
+            query.states.empty() ? ""
+                                 : absl::StrCat(" AND j.state IN (", StateList(query.states), ")"),
+            " ORDER BY j.job_order DESC LIMIT ?2");
+        LONGLORA_SQL_STATEMENT(read, connection, sql);
+        read.Bind(1, query.before_order).Bind(2, query.limit);
+        return ReadRows(read);
+      });
 }
 
 absl::StatusOr<std::vector<StoredJob>> SqlReaders::ListLiveJobs() {
-  LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
-  std::vector<v1::FineTuneJob::State> live;
-  for (int state = v1::FineTuneJob::State_MIN; state <= v1::FineTuneJob::State_MAX; ++state) {
-    const auto value = static_cast<v1::FineTuneJob::State>(state);
-    if (!IsFinal(value)) live.push_back(value);
-  }
-  const std::string sql = absl::StrCat(LONGLORA_JOB_COLUMNS "WHERE j.state IN (", StateList(live),
-                                       ") ORDER BY j.job_order");
-  LONGLORA_SQL_STATEMENT(read, *connection, sql);
-  return ReadRows(read);
+  return Read<std::vector<StoredJob>>(
+      [&](SqlConnection& connection) -> absl::StatusOr<std::vector<StoredJob>> {
+        std::vector<v1::FineTuneJob::State> live;
+        for (int state = v1::FineTuneJob::State_MIN; state <= v1::FineTuneJob::State_MAX; ++state) {
+          const auto value = static_cast<v1::FineTuneJob::State>(state);
+          if (!IsFinal(value)) live.push_back(value);
+        }
+        const std::string sql = absl::StrCat(LONGLORA_JOB_COLUMNS "WHERE j.state IN (",
+                                             StateList(live), ") ORDER BY j.job_order");
+        LONGLORA_SQL_STATEMENT(read, connection, sql);
+        return ReadRows(read);
+      });
 }
 
 absl::StatusOr<EventPage> SqlReaders::ReadEvents(absl::string_view id, int64_t after_sequence,
                                                  int32_t limit) {
-  LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
-  ReadTransaction view(*connection);
-  LONGLORA_RETURN_IF_ERROR(view.Begin());
-  LONGLORA_SQL_STATEMENT(
-      job, *connection,
-      "SELECT j.job_order, j.state, c.last_event_sequence FROM jobs j JOIN job_cursors c "
-      "USING(job_order) WHERE j.id = ?1");
-  job.BindText(1, id);
-  LONGLORA_ASSIGN_OR_RETURN(const bool job_found, job.Step());
-  if (!job_found) return absl::NotFoundError(absl::StrCat("no job \"", id, "\" is stored"));
-  EventPage page;
-  page.job_is_final = IsFinal(static_cast<v1::FineTuneJob::State>(job.Int(1)));
-  page.last_event_sequence = job.Int(2);
+  return Read<EventPage>([&](SqlConnection& connection) -> absl::StatusOr<EventPage> {
+    ReadTransaction view(connection);
+    LONGLORA_RETURN_IF_ERROR(view.Begin());
+    LONGLORA_SQL_STATEMENT(
+        job, connection,
+        "SELECT j.job_order, j.state, c.last_event_sequence FROM jobs j JOIN job_cursors c "
+        "USING(job_order) WHERE j.id = ?1");
+    job.BindText(1, id);
+    LONGLORA_ASSIGN_OR_RETURN(const bool job_found, job.Step());
+    if (!job_found) return absl::NotFoundError(absl::StrCat("no job \"", id, "\" is stored"));
+    EventPage page;
+    page.job_is_final = IsFinal(static_cast<v1::FineTuneJob::State>(job.Int(1)));
+    page.last_event_sequence = job.Int(2);
 
-  LONGLORA_SQL_STATEMENT(read, *connection,
-                         "SELECT sequence, event FROM job_events WHERE job_order = ?1 AND "
-                         "sequence > ?2 ORDER BY sequence LIMIT ?3");
-  read.Bind(1, job.Int(0)).Bind(2, after_sequence).Bind(3, limit);
-  while (true) {
-    LONGLORA_ASSIGN_OR_RETURN(const bool found, read.Step());
-    if (!found) return page;
-    LONGLORA_RETURN_IF_ERROR(ParseStored(read.Bytes(1),
-                                         absl::StrCat("event ", read.Int(0), " of job ", id),
-                                         page.events.emplace_back()));
-  }
+    LONGLORA_SQL_STATEMENT(read, connection,
+                           "SELECT sequence, event FROM job_events WHERE job_order = ?1 AND "
+                           "sequence > ?2 ORDER BY sequence LIMIT ?3");
+    read.Bind(1, job.Int(0)).Bind(2, after_sequence).Bind(3, limit);
+    while (true) {
+      LONGLORA_ASSIGN_OR_RETURN(const bool found, read.Step());
+      if (!found) return page;
+      LONGLORA_RETURN_IF_ERROR(ParseStored(read.Bytes(1),
+                                           absl::StrCat("event ", read.Int(0), " of job ", id),
+                                           page.events.emplace_back()));
+    }
+  });
 }
 
 absl::StatusOr<std::vector<internal::v1::WorkerRecord>> SqlReaders::ListWorkers() {
-  LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
-  LONGLORA_SQL_STATEMENT(read, *connection, "SELECT name, record FROM workers ORDER BY name");
-  std::vector<internal::v1::WorkerRecord> workers;
-  while (true) {
-    LONGLORA_ASSIGN_OR_RETURN(const bool found, read.Step());
-    if (!found) return workers;
-    LONGLORA_RETURN_IF_ERROR(
-        ParseStored(read.Bytes(1), absl::StrCat("worker ", read.Bytes(0)), workers.emplace_back()));
-  }
+  return Read<std::vector<internal::v1::WorkerRecord>>(
+      [&](SqlConnection& connection) -> absl::StatusOr<std::vector<internal::v1::WorkerRecord>> {
+        LONGLORA_SQL_STATEMENT(read, connection, "SELECT name, record FROM workers ORDER BY name");
+        std::vector<internal::v1::WorkerRecord> workers;
+        while (true) {
+          LONGLORA_ASSIGN_OR_RETURN(const bool found, read.Step());
+          if (!found) return workers;
+          LONGLORA_RETURN_IF_ERROR(ParseStored(
+              read.Bytes(1), absl::StrCat("worker ", read.Bytes(0)), workers.emplace_back()));
+        }
+      });
 }
 
 absl::StatusOr<std::map<v1::FineTuneJob::State, int64_t>> SqlReaders::CountJobsByState() {
-  LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
-  LONGLORA_SQL_STATEMENT(read, *connection, "SELECT state, count(*) FROM jobs GROUP BY state");
-  std::map<v1::FineTuneJob::State, int64_t> counts;
-  while (true) {
-    LONGLORA_ASSIGN_OR_RETURN(const bool found, read.Step());
-    if (!found) return counts;
-    counts[static_cast<v1::FineTuneJob::State>(read.Int(0))] = read.Int(1);
-  }
+  return Read<std::map<v1::FineTuneJob::State, int64_t>>(
+      [&](SqlConnection& connection) -> absl::StatusOr<std::map<v1::FineTuneJob::State, int64_t>> {
+        LONGLORA_SQL_STATEMENT(read, connection, "SELECT state, count(*) FROM jobs GROUP BY state");
+        std::map<v1::FineTuneJob::State, int64_t> counts;
+        while (true) {
+          LONGLORA_ASSIGN_OR_RETURN(const bool found, read.Step());
+          if (!found) return counts;
+          counts[static_cast<v1::FineTuneJob::State>(read.Int(0))] = read.Int(1);
+        }
+      });
 }
 
 absl::StatusOr<int64_t> SqlReaders::NewestOrder() {
-  LONGLORA_ASSIGN_OR_RETURN(const Lease connection, Borrow());
-  LONGLORA_SQL_STATEMENT(read, *connection, "SELECT coalesce(max(job_order), 0) FROM jobs");
-  LONGLORA_ASSIGN_OR_RETURN(const bool found, read.Step());
-  return found ? read.Int(0) : 0;
+  return Read<int64_t>([&](SqlConnection& connection) -> absl::StatusOr<int64_t> {
+    LONGLORA_SQL_STATEMENT(read, connection, "SELECT coalesce(max(job_order), 0) FROM jobs");
+    LONGLORA_ASSIGN_OR_RETURN(const bool found, read.Step());
+    return found ? read.Int(0) : 0;
+  });
 }
 
 }  // namespace longlora::server

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/synchronization/mutex.h"
@@ -48,6 +49,9 @@ class SqlReaders {
     std::unique_ptr<SqlConnection> connection_;
   };
 
+  // Runs `query`, and again on a new connection when its own turns out to be broken.
+  template <typename T>
+  absl::StatusOr<T> Read(absl::FunctionRef<absl::StatusOr<T>(SqlConnection& connection)> query);
   absl::StatusOr<Lease> Borrow() ABSL_LOCKS_EXCLUDED(mutex_);
   void Return(std::unique_ptr<SqlConnection> connection) ABSL_LOCKS_EXCLUDED(mutex_);
   bool CanBorrow() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -2,19 +2,12 @@
 real cluster; the data directory is lost after the backup.
 """
 
-import pathlib
 import shutil
 import subprocess
 
 from cluster import BIN, Cluster, wait_for
 
 LONG = {"max_steps": 60, "precision": "fp32"}
-
-
-def adapter(cluster, name):
-    target = cluster.directory / f"download-{pathlib.Path(name).name}"
-    cluster.client("download", name, "--to", target)
-    return (next(target.rglob("adapter_model.safetensors"))).read_bytes()
 
 
 def data_command(*arguments):
@@ -40,5 +33,5 @@ def test_server_restored_from_a_backup_goes_on_with_its_jobs():
         cluster.start_server()
         job = cluster.wait(name)
         assert job["state"] == "SUCCEEDED", job
-        assert adapter(cluster, name) == adapter(cluster, undisturbed)
+        assert cluster.adapter(name) == cluster.adapter(undisturbed)
         assert cluster.get(undisturbed)["state"] == "SUCCEEDED"

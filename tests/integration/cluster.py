@@ -207,6 +207,12 @@ class Cluster:
         lines = self.client("watch", name, "--output", "json", check=False).stdout.splitlines()
         return [event for event in map(json.loads, lines) if "sequence" in event]
 
+    def adapter(self, name):
+        """The bytes of the adapter of a job that SUCCEEDED, as a user downloads it."""
+        target = self.directory / f"download-{pathlib.Path(name).name}"
+        self.client("download", name, "--to", target)
+        return next(target.rglob("adapter_model.safetensors")).read_bytes()
+
     def wait_until_no_trainer_is_left(self):
         wait_for(lambda: not self.stray_processes(), "every process of the job is gone", 60)
 

@@ -2,17 +2,9 @@
 second worker on the same machine takes the job over; the adapter is compared, to the bit.
 """
 
-import pathlib
-
 from cluster import BIN, Cluster, free_port, wait_for
 
 LONG = {"max_steps": 60, "precision": "fp32"}
-
-
-def adapter(cluster, name):
-    target = cluster.directory / f"download-{pathlib.Path(name).name}"
-    cluster.client("download", name, "--to", target)
-    return (next(target.rglob("adapter_model.safetensors"))).read_bytes()
 
 
 def test_drained_workers_job_moves_and_ends_in_the_same_weights():
@@ -39,7 +31,7 @@ def test_drained_workers_job_moves_and_ends_in_the_same_weights():
             assert job["state"] == "SUCCEEDED"
             assert job["attempts"][1]["worker"] == "workers/w2"
             assert int(job["attempts"][1]["start_step"]) >= 10
-            assert adapter(cluster, name) == adapter(cluster, undisturbed)
+            assert cluster.adapter(name) == cluster.adapter(undisturbed)
 
             cluster.client("cordon", "w2")
             waiting = cluster.submit(cluster.spec())

@@ -2,17 +2,9 @@
 cluster with one device; the adapter is compared, to the bit, with that of a job nobody paused.
 """
 
-import pathlib
-
 from cluster import Cluster, assert_gapless, steps
 
 LONG = {"max_steps": 60, "precision": "fp32"}
-
-
-def adapter(cluster, name):
-    target = cluster.directory / f"download-{pathlib.Path(name).name}"
-    cluster.client("download", name, "--to", target)
-    return (next(target.rglob("adapter_model.safetensors"))).read_bytes()
 
 
 def test_paused_job_lets_another_run_and_goes_on_to_the_same_weights():
@@ -44,7 +36,7 @@ def test_paused_job_lets_another_run_and_goes_on_to_the_same_weights():
         assert_gapless(events)
         assert [step for _, step, _ in steps(events)] == list(range(1, LONG["max_steps"] + 1))
         assert [loss for *_, loss in steps(events)] == [loss for *_, loss in steps(cluster.events(undisturbed))]
-        assert adapter(cluster, name) == adapter(cluster, undisturbed)
+        assert cluster.adapter(name) == cluster.adapter(undisturbed)
 
 
 def test_trainer_that_does_not_pause_in_its_time_is_killed_and_goes_on_from_the_checkpoint_before():

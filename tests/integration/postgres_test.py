@@ -4,7 +4,6 @@ adapter is compared, to the bit, with that of a job nobody disturbed.
 """
 
 import contextlib
-import pathlib
 import subprocess
 
 import pytest
@@ -21,16 +20,24 @@ def running_postgres():
         yield postgres
 
 
-def adapter(cluster, name):
-    target = cluster.directory / f"download-{pathlib.Path(name).name}"
-    cluster.client("download", name, "--to", target)
-    return (next(target.rglob("adapter_model.safetensors"))).read_bytes()
-
-
 def start_standby(cluster):
     standby = cluster.spawn_server("standby", "--standby")
     wait_for(lambda: "standing by" in (cluster.directory / "standby.log").read_text(), "the second server stands by")
     return standby
+
+
+def start_job(cluster):
+    """A job that nobody disturbed, and the same once more, frozen in its middle with its trainers."""
+    undisturbed = cluster.submit(cluster.spec(training=LONG))
+    assert cluster.wait(undisturbed)["state"] == "SUCCEEDED"
+    name = cluster.submit(cluster.spec(training=LONG))
+    return undisturbed, name, cluster.freeze_at_step(name, 10)
+
+
+def wait_for_takeover(cluster, standby):
+    cluster.server = standby
+    wait_for(lambda: cluster.client("list", check=False).returncode == 0, "the standby has taken over",
+             TAKEOVER_SECONDS)
 
 
 def check_undisturbed(cluster, name, undisturbed):
@@ -40,30 +47,22 @@ def check_undisturbed(cluster, name, undisturbed):
     events = cluster.events(name)
     assert_gapless(events)
     assert [step for _, step, _ in steps(events)] == list(range(1, LONG["max_steps"] + 1))
-    assert adapter(cluster, name) == adapter(cluster, undisturbed)
+    assert cluster.adapter(name) == cluster.adapter(undisturbed)
 
 
 def test_standby_takes_over_from_a_killed_server_in_mid_job(postgres):
     with Cluster(devices="cpu:1", lease="20s", server_flags=["--store", postgres.url]) as cluster:
-        undisturbed = cluster.submit(cluster.spec(training=LONG))
-        assert cluster.wait(undisturbed)["state"] == "SUCCEEDED"
-        name = cluster.submit(cluster.spec(training=LONG))
-        trainers = cluster.freeze_at_step(name, 10)
+        undisturbed, name, trainers = start_job(cluster)
         standby = start_standby(cluster)
         cluster.kill_server()
-        cluster.server = standby
-        wait_for(lambda: cluster.client("list", check=False).returncode == 0, "the standby has taken over",
-                 TAKEOVER_SECONDS)
+        wait_for_takeover(cluster, standby)
         cluster.thaw(trainers)
         check_undisturbed(cluster, name, undisturbed)
 
 
 def test_server_that_loses_its_session_to_the_standby_ends(postgres):
     with Cluster(devices="cpu:1", lease="20s", server_flags=["--store", postgres.url]) as cluster:
-        undisturbed = cluster.submit(cluster.spec(training=LONG))
-        assert cluster.wait(undisturbed)["state"] == "SUCCEEDED"
-        name = cluster.submit(cluster.spec(training=LONG))
-        trainers = cluster.freeze_at_step(name, 10)
+        undisturbed, name, trainers = start_job(cluster)
         standby = start_standby(cluster)
         former = cluster.server
         postgres.end_sessions()  # of the standby too, which goes on waiting
@@ -75,9 +74,7 @@ def test_server_that_loses_its_session_to_the_standby_ends(postgres):
                 break
         assert former.poll() == 1
         assert "another longlora-server" in (cluster.directory / "server.log").read_text()
-        cluster.server = standby
-        wait_for(lambda: cluster.client("list", check=False).returncode == 0, "the standby has taken over",
-                 TAKEOVER_SECONDS)
+        wait_for_takeover(cluster, standby)
         cluster.thaw(trainers)
         check_undisturbed(cluster, name, undisturbed)
 

@@ -4,7 +4,6 @@ that of a job nobody disturbed.
 """
 
 import os
-import pathlib
 import signal
 import time
 
@@ -21,13 +20,7 @@ def undisturbed():
         name = cluster.submit(cluster.spec(training=LONG))
         assert cluster.wait(name)["state"] == "SUCCEEDED"
         return {"losses": {step: loss for _, step, loss in steps(cluster.events(name))},
-                "adapter": adapter(cluster, name)}
-
-
-def adapter(cluster, name):
-    target = cluster.directory / f"download-{pathlib.Path(name).name}"
-    cluster.client("download", name, "--to", target)
-    return (next(target.rglob("adapter_model.safetensors"))).read_bytes()
+                "adapter": cluster.adapter(name)}
 
 
 def check_equal(cluster, name, undisturbed):
@@ -36,7 +29,7 @@ def check_equal(cluster, name, undisturbed):
     assert_gapless(events)
     losses = {step: loss for _, step, loss in steps(events)}
     assert losses == undisturbed["losses"]
-    assert adapter(cluster, name) == undisturbed["adapter"]
+    assert cluster.adapter(name) == undisturbed["adapter"]
     return events
 
 

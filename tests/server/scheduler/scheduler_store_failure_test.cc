@@ -18,6 +18,7 @@ class FailingJobStore : public JobStore {
   explicit FailingJobStore(JobStore& inner) : inner_(inner) {}
   bool failing = false;
   bool reads_fail = false;
+  bool lost = false;
   bool holding = false;
   CommitTicket held;  // valid after has_held
   absl::Notification has_held;
@@ -39,7 +40,10 @@ class FailingJobStore : public JobStore {
   CommitTicket EnqueueForgetWorker(std::string name) override {
     return inner_.EnqueueForgetWorker(std::move(name));
   }
-  CommitTicket Confirm() override { return inner_.Confirm(); }
+  CommitTicket Confirm() override {
+    if (lost) return CommitTicket(absl::FailedPreconditionError("another server has the store"));
+    return inner_.Confirm();
+  }
   absl::StatusOr<StoredJob> ReadJob(absl::string_view id) override {
     if (reads_fail) return absl::UnavailableError("the database is away");
     return inner_.ReadJob(id);
@@ -141,6 +145,13 @@ TEST_F(SchedulerStoreFailureTest, EventsComeAgainAfterAStoreThatWasAway) {
   ASSERT_OK_AND_ASSIGN(const int64_t acknowledged, scheduler_->RecordEvents(events));
   EXPECT_EQ(acknowledged, 1);
   EXPECT_EQ(StateOf(job), Job::RUNNING);
+}
+
+// Nothing has to be stored for this report, but an OK would renew the worker's lease.
+TEST_F(SchedulerStoreFailureTest, ServerThatLostItsStoreRenewsNoLease) {
+  failing_->lost = true;
+  EXPECT_THAT(scheduler_->Synchronize(worker_.report()),
+              StatusIs(absl::StatusCode::kUnavailable, "report again"));
 }
 
 TEST_F(SchedulerStoreFailureTest, UnstoredEndIsReportedAgain) {

@@ -25,13 +25,12 @@ def machine_class() -> str:
 def table(results: list[dict]) -> str:
     lengths = list(results[0]["perplexity"])
     lines = ["| | trained parameters | " + " | ".join(f"{length:,}" for length in lengths)
-             + " | fidelity gap | minutes |",
-             "|---" * (len(lengths) + 4) + "|"]
+             + " | fidelity gap |",
+             "|---" * (len(lengths) + 3) + "|"]
     for result in results:
         training = result["training"]
         cells = [result["name"], f"{training['trainable_parameters']:,}" if training else "",
-                 *(f"{result['perplexity'][length]:.2f}" for length in lengths), f"{result['fidelity_gap']:.3f}",
-                 f"{training['seconds'] / 60:.1f}" if training else ""]
+                 *(f"{result['perplexity'][length]:.2f}" for length in lengths), f"{result['fidelity_gap']:.3f}"]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -43,7 +42,7 @@ def plot(results: list[dict], path: pathlib.Path, length: int) -> None:
     matplotlib.rcParams["svg.hashsalt"] = "longlora"  # the same figures give the same file
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(10, 4.5), layout="constrained")
     for result in results:
         if result["name"] not in PLOTTED:
             continue
@@ -56,7 +55,7 @@ def plot(results: list[dict], path: pathlib.Path, length: int) -> None:
     axes.yaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
     axes.yaxis.set_minor_formatter(matplotlib.ticker.ScalarFormatter())
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    figure.legend(fontsize=8, loc="outside right upper")
     figure.savefig(path, metadata={"Date": None})
 
 

@@ -193,6 +193,14 @@ class Cluster:
         assert job["state"] == "RUNNING", f"the job was too short for this test: {job}"
         return trainers
 
+    def wait_for_sigterm(self, trainers):
+        """Until the worker has sent SIGTERM to frozen trainers, which get it when they are thawed."""
+        def pending(pid):
+            status = pathlib.Path(f"/proc/{pid}/status").read_text()
+            return int(status.split("ShdPnd:")[1].split()[0], 16) & 1 << (signal.SIGTERM - 1)
+
+        wait_for(lambda: all(pending(pid) for pid in trainers), "the worker asks the trainers to stop")
+
     def thaw(self, trainers):
         self._signal(trainers, signal.SIGCONT)
 

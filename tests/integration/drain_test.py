@@ -15,6 +15,7 @@ def test_drained_workers_job_moves_and_ends_in_the_same_weights():
         name = cluster.submit(cluster.spec(training=LONG))
         trainers = cluster.freeze_at_step(name, 10)
         assert cluster.client("drain", "w1").stdout == "DRAINING\n"
+        cluster.wait_for_sigterm(trainers)
         cluster.thaw(trainers)
         cluster.client("drain", "w1", "--wait")
         cluster.wait_until_no_trainer_is_left()

@@ -15,6 +15,7 @@ def test_paused_job_lets_another_run_and_goes_on_to_the_same_weights():
         name = cluster.submit(cluster.spec(training=LONG))
         trainers = cluster.freeze_at_step(name, 10)
         assert cluster.client("pause", name).stdout == "PAUSING\n"
+        cluster.wait_for_sigterm(trainers)
         cluster.thaw(trainers)
         assert cluster.client("pause", name, "--wait").stdout == "PAUSED\n"
         cluster.wait_until_no_trainer_is_left()

@@ -50,8 +50,8 @@ EVERYWHERE = {"worker/trainer/torch.h"}
 
 # Libraries' headers and the folders that may include them.
 LIBRARIES = {
-    r"grpcpp/": ["rpc", "server", "worker/agent", "worker/worker", "client", "tests"],
-    r"google/protobuf/|.*\.pb\.h": ["rpc", "server", "worker/agent", "client", "tests"],
+    r"grpcpp/": ["rpc", "server", "worker/agent", "worker/worker", "client", "bench", "tests"],
+    r"google/protobuf/|.*\.pb\.h": ["rpc", "server", "worker/agent", "client", "bench", "tests"],
     r"sqlite3\.h|libpq-fe\.h": ["server/store", "tests"],
     r"prometheus/": ["server/metrics", "worker/metrics", "tests"],
     r"torch/|ATen/|c10/": ["worker/trainer", "tests/worker/trainer", "tests/parity"],

@@ -135,6 +135,9 @@ void RankGroup::PollOnce() {
     uint64_t count;
     [[maybe_unused]] const ssize_t got = read(wake_fd_.get(), &count, sizeof(count));
   }
+  // First, so that a rank that dies after the group was asked to stop does so as one of a stopped
+  // group.
+  HandleRequests();
   const auto on_event = [this](const common::TrainerEvent& event) { HandleEvent(event); };
   for (size_t i = 0; i < ranks_.size(); ++i) {
     Rank& rank = *ranks_[i];
@@ -142,7 +145,6 @@ void RankGroup::PollOnce() {
     if (items[1 + 3 * i + 2].revents != 0) rank.ReadLog(on_event);
     if (items[1 + 3 * i].revents != 0 && rank.Reap(on_event)) HandleExit(rank);
   }
-  HandleRequests();
   CheckDeadlines();
 }
 

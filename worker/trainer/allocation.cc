@@ -75,8 +75,21 @@ void TensorMemory::Free(void* data) {
   // Here and not in Take, which the system may yet refuse.
   memory.usage_.peak = std::max(memory.usage_.peak, memory.usage_.live);
   memory.usage_.live -= header->bytes;
+  if (!memory.keeping_) return c10::free_cpu(header);
   memory.usage_.kept += header->bytes;
   memory.kept_.push_back({header, header->bytes});
+}
+
+void TensorMemory::SetKeeping(bool keeping) {
+  std::vector<Block> given_back;
+  {
+    const absl::MutexLock lock(&mutex_);
+    keeping_ = keeping;
+    if (keeping) return;
+    given_back.swap(kept_);
+    usage_.kept = 0;
+  }
+  for (const Block& block : given_back) c10::free_cpu(block.header);
 }
 
 c10::DeleterFnPtr TensorMemory::raw_deleter() const { return &TensorMemory::Free; }
@@ -90,15 +103,25 @@ TensorMemory::Usage TensorMemory::usage() const {
   return {usage_.live, usage_.kept, std::max(usage_.peak, usage_.live)};
 }
 
+namespace {
+
+TensorMemory& SharedTensorMemory() {
+  // Never destroyed: tensors of static lifetime may outlive everything.
+  static TensorMemory& memory = *new TensorMemory(/*keeping=*/false);
+  return memory;
+}
+
+}  // namespace
+
 void UseTensorMemory() {
   // So that what is given back leaves the process, and holes in the heap stay small.
   constexpr int kHeapEndBytes = 8 << 20;
   mallopt(M_MMAP_THRESHOLD, TensorMemory::kSmallestKept);
   mallopt(M_TRIM_THRESHOLD, kHeapEndBytes);
-  // Never destroyed: tensors of static lifetime may outlive everything.
-  static TensorMemory& memory = *new TensorMemory();
   constexpr uint8_t kAboveLibTorchsOwn = 1;
-  c10::SetCPUAllocator(&memory, kAboveLibTorchsOwn);
+  c10::SetCPUAllocator(&SharedTensorMemory(), kAboveLibTorchsOwn);
 }
+
+void KeepFreedTensors(bool keeping) { SharedTensorMemory().SetKeeping(keeping); }
 
 }  // namespace longlora::trainer

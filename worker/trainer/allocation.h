@@ -31,6 +31,7 @@ class TensorMemory : public c10::Allocator {
     size_t peak = 0;  // the most that `live` has been
   };
 
+  explicit TensorMemory(bool keeping) : keeping_(keeping) {}
   ~TensorMemory() override;
 
   // Throws c10::Error when the system has no memory left, as LibTorch's own allocator.
@@ -38,6 +39,8 @@ class TensorMemory : public c10::Allocator {
   c10::DeleterFnPtr raw_deleter() const override;
   void copy_data(void* to, const void* from, size_t bytes) const override;
 
+  // Without keeping, what is kept is given back now and what is freed at once.
+  void SetKeeping(bool keeping) ABSL_LOCKS_EXCLUDED(mutex_);
   Usage usage() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
@@ -52,13 +55,18 @@ class TensorMemory : public c10::Allocator {
   static void Free(void* data);
 
   mutable absl::Mutex mutex_;
+  bool keeping_ ABSL_GUARDED_BY(mutex_);
   Usage usage_ ABSL_GUARDED_BY(mutex_);              // its peak as of the last tensor freed
   std::vector<Block> kept_ ABSL_GUARDED_BY(mutex_);  // the longest unused first
 };
 
-// Makes LibTorch use a TensorMemory from now on. Called by SetUpJob, before anything large is
-// there.
+// Makes LibTorch use a TensorMemory from now on, without keeping. Called by SetUpJob, before
+// anything large is there.
 void UseTensorMemory();
+
+// Of that one. Steps are alike and gain by keeping; before and after them are files in memory, too,
+// which would come on top of what is kept.
+void KeepFreedTensors(bool keeping);
 
 }  // namespace longlora::trainer
 

@@ -10,6 +10,7 @@
 #include "common/memory/memory_estimate.h"
 #include "common/status/status_macros.h"
 #include "worker/trainer/agreement.h"
+#include "worker/trainer/allocation.h"
 #include "worker/trainer/batch.h"
 #include "worker/trainer/checkpointing.h"
 #include "worker/trainer/evaluation.h"
@@ -42,6 +43,7 @@ bool IsMultiple(int64_t step, int64_t interval) { return interval > 0 && step % 
 absl::StatusOr<common::ExitCode> Trainer::Run() {
   LONGLORA_RETURN_IF_ERROR(Prepare());
   const absl::StatusOr<bool> looped = Loop();
+  KeepFreedTensors(false);
   // Also when the loop ended badly: a checkpoint is worth most then.
   const absl::Status saved = TellSaved(/*wait=*/true);
   LONGLORA_RETURN_IF_ERROR(looped.status());
@@ -69,6 +71,7 @@ absl::Status Trainer::Prepare() {
   LONGLORA_ASSIGN_OR_RETURN(
       const common::MemoryEstimate estimate,
       common::EstimateMemory(job_->spec(), job_->model->config(), job_->backend->HasBf16()));
+  KeepFreedTensors(true);
   const int64_t memory_bytes = Rehearse(*job_);
   const DatasetStats& training = job_->training->stats();
   LONGLORA_RETURN_IF_ERROR(events_.Write(common::PreparedEvent{

@@ -15,7 +15,7 @@ namespace {
 constexpr size_t kMegabyte = TensorMemory::kSmallestKept;
 
 TEST(TensorMemoryTest, GivesAFreedBlockToTheNextTensorOfItsSize) {
-  TensorMemory memory;
+  TensorMemory memory(/*keeping=*/true);
   c10::DataPtr first = memory.allocate(3 * kMegabyte);
   c10::DataPtr second = memory.allocate(2 * kMegabyte);
   const void* const address = first.get();
@@ -29,7 +29,7 @@ TEST(TensorMemoryTest, GivesAFreedBlockToTheNextTensorOfItsSize) {
 }
 
 TEST(TensorMemoryTest, HoldsNoMoreThanEverLivedAtOneTime) {
-  TensorMemory memory;
+  TensorMemory memory(/*keeping=*/true);
   memory.allocate(4 * kMegabyte).clear();
   const c10::DataPtr other = memory.allocate(3 * kMegabyte);
   EXPECT_EQ(memory.usage().kept, 0u);
@@ -37,7 +37,7 @@ TEST(TensorMemoryTest, HoldsNoMoreThanEverLivedAtOneTime) {
 }
 
 TEST(TensorMemoryTest, GivesBackTheLongestUnusedFirst) {
-  TensorMemory memory;
+  TensorMemory memory(/*keeping=*/true);
   c10::DataPtr old = memory.allocate(2 * kMegabyte);
   c10::DataPtr young = memory.allocate(3 * kMegabyte);
   const void* const young_address = young.get();
@@ -49,15 +49,27 @@ TEST(TensorMemoryTest, GivesBackTheLongestUnusedFirst) {
   EXPECT_EQ(again.get(), young_address);
 }
 
+TEST(TensorMemoryTest, KeepsOnlyWhileItIsToldTo) {
+  TensorMemory memory(/*keeping=*/false);
+  memory.allocate(2 * kMegabyte).clear();
+  EXPECT_EQ(memory.usage().kept, 0u);
+  memory.SetKeeping(true);
+  memory.allocate(2 * kMegabyte).clear();
+  EXPECT_EQ(memory.usage().kept, 2 * kMegabyte);
+  memory.SetKeeping(false);
+  EXPECT_EQ(memory.usage().kept, 0u);
+  EXPECT_EQ(memory.usage().live, 0u);
+}
+
 TEST(TensorMemoryTest, LeavesSmallTensorsToMalloc) {
-  TensorMemory memory;
+  TensorMemory memory(/*keeping=*/true);
   memory.allocate(kMegabyte - 1).clear();
   memory.allocate(0).clear();
   EXPECT_EQ(memory.usage().peak, 0u);
 }
 
 TEST(TensorMemoryTest, AnAddressAloneIsEnoughToFreeAndIsAligned) {
-  TensorMemory memory;
+  TensorMemory memory(/*keeping=*/true);
   for (const size_t bytes : {size_t{1}, kMegabyte - 1, kMegabyte, 5 * kMegabyte + 3}) {
     void* const data = memory.raw_allocate(bytes);
     EXPECT_EQ(reinterpret_cast<uintptr_t>(data) % c10::gAlignment, 0u);
@@ -67,7 +79,7 @@ TEST(TensorMemoryTest, AnAddressAloneIsEnoughToFreeAndIsAligned) {
 }
 
 TEST(TensorMemoryTest, AFailedAllocationCountsForNothing) {
-  TensorMemory memory;
+  TensorMemory memory(/*keeping=*/true);
   constexpr size_t kMoreThanAnAddressSpace = size_t{1} << 60;
   EXPECT_THROW(memory.allocate(kMoreThanAnAddressSpace), c10::Error);
   EXPECT_EQ(memory.usage().live, 0u);
@@ -103,7 +115,7 @@ void AllocateAtRandom(TensorMemory& memory, uint64_t seed) {
 }
 
 TEST(TensorMemoryTest, ThreadsShareNoBlockAndStayBelowThePeak) {
-  TensorMemory memory;
+  TensorMemory memory(/*keeping=*/true);
   std::thread other([&] { AllocateAtRandom(memory, 1); });
   AllocateAtRandom(memory, 2);
   other.join();

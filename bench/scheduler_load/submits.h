@@ -15,7 +15,7 @@ struct SubmitLoad {
   double per_second = 0;  // 0: as fast as possible. A call's time counts from when it was due
 };
 
-// per_second, p50_ms, p99_ms, failures, first_error.
+// per_second (that succeeded), p50_ms, p99_ms, failures, first_error.
 absl::StatusOr<nlohmann::json> RunSubmits(const std::string& server, const SubmitLoad& load);
 
 }  // namespace longlora::bench

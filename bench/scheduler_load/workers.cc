@@ -134,12 +134,16 @@ absl::StatusOr<nlohmann::json> RunEvents(const std::string& server, int jobs, in
   LONGLORA_ASSIGN_OR_RETURN(const v1::FineTuneSpec spec, Prepare(server, channels[0]));
   const std::string name = "sender";
   const auto stub = WorkerService::NewStub(channels[0]);
-  grpc::ClientContext context;
   worker::v1::SynchronizeResponse response;
-  LONGLORA_RETURN_IF_ERROR(
-      rpc::FromGrpcStatus(stub->Synchronize(&context, MakeReport(name, jobs), &response)));
-  if (response.assignments_size() < jobs) {
-    return absl::FailedPreconditionError("there are not enough queued jobs to send events of");
+  const absl::Time deadline = absl::Now() + kPatience;
+  while (response.assignments_size() < jobs) {
+    if (absl::Now() > deadline) {
+      return absl::FailedPreconditionError("there are not enough queued jobs to send events of");
+    }
+    grpc::ClientContext context;
+    LONGLORA_RETURN_IF_ERROR(
+        rpc::FromGrpcStatus(stub->Synchronize(&context, MakeReport(name, jobs), &response)));
+    absl::SleepFor(absl::Milliseconds(100));
   }
   std::atomic<int64_t> sent = 0;
   std::atomic<int> failures = 0;

@@ -255,6 +255,7 @@ class Scheduler {
   WorkerRegistry workers_ ABSL_GUARDED_BY(mutex_);
   int64_t newest_order_ ABSL_GUARDED_BY(mutex_) = 0;
   bool placement_due_ ABSL_GUARDED_BY(mutex_) = true;
+  common::MonotonicTime next_placement_ ABSL_GUARDED_BY(mutex_);  // not before
   std::map<v1::FineTuneJob::State, int64_t> jobs_by_state_ ABSL_GUARDED_BY(mutex_);
   SchedulerCounters counters_ ABSL_GUARDED_BY(mutex_);
 };

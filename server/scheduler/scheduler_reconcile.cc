@@ -1,4 +1,5 @@
 // What happens without a caller: leases lapse, back-offs end, jobs are placed.
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -7,6 +8,11 @@
 
 namespace longlora::server {
 namespace {
+
+// A pass looks at the whole queue under the lock, so a long queue must not be looked at for every
+// job that comes or goes: passes take a tenth of the time, and each places all that there is room
+// for.
+constexpr int kRestPerPlacement = 9;
 
 PlacementRequest ToRequest(const StoredJob& job, bool backing_off) {
   const v1::FineTuneSpec& spec = job.record.job().spec();
@@ -56,6 +62,12 @@ void Scheduler::Tick() {
 
 void Scheduler::AwaitWork(absl::Duration timeout) {
   absl::MutexLock lock(&mutex_);
+  const absl::Duration rest = next_placement_ - Now().monotonic;
+  if (placement_due_ && rest > absl::ZeroDuration()) {
+    bool never = false;
+    mutex_.AwaitWithTimeout(absl::Condition(&never), std::min(rest, timeout));
+    return;
+  }
   mutex_.AwaitWithTimeout(absl::Condition(&placement_due_), timeout);
 }
 
@@ -89,7 +101,7 @@ void Scheduler::Place(Moment now, std::vector<Handed>& handed) {
     retry_times_.erase(retry_times_.begin());
     placement_due_ = true;
   }
-  if (!placement_due_) return;
+  if (!placement_due_ || now.monotonic < next_placement_) return;
   placement_due_ = false;
   std::vector<PlacementRequest> requests;
   requests.reserve(queued_.size());
@@ -114,6 +126,8 @@ void Scheduler::Place(Moment now, std::vector<Handed>& handed) {
     if (!editor.Assign(placed.worker, incarnation, placed.device_ids).ok()) continue;
     handed.push_back(Apply(live, std::move(editor), now));
   }
+  const common::MonotonicTime end = Now().monotonic;
+  next_placement_ = end + kRestPerPlacement * (end - now.monotonic);
 }
 
 }  // namespace longlora::server

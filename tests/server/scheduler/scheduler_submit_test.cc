@@ -164,5 +164,28 @@ TEST_F(SchedulerTest, WithoutAnyWorkerSubmitSaysSo) {
               StatusIs(absl::StatusCode::kFailedPrecondition, "no worker has connected"));
 }
 
+// Every look at it takes a millisecond, so a placement does, too.
+class SlowClock : public common::FakeClock {
+ public:
+  common::MonotonicTime MonotonicNow() override {
+    Advance(absl::Milliseconds(1));
+    return FakeClock::MonotonicNow();
+  }
+};
+
+TEST_F(SchedulerSubmitTest, PlacementRestsNineTimesAsLongAsItTook) {
+  SlowClock clock;
+  ASSERT_OK_AND_ASSIGN(scheduler_,
+                       Scheduler::Create(options_, {store_.get(), &hub_, &clock, &ids_}));
+  FakeWorker worker("slow", 2);
+  const std::string first = Submit();
+  EXPECT_THAT(Sync(worker), SizeIs(1));
+  const std::string second = Submit();
+  EXPECT_THAT(Sync(worker), SizeIs(1)) << "too soon after the last placement";
+  clock.Advance(absl::Milliseconds(20));
+  EXPECT_THAT(Sync(worker), SizeIs(2));
+  scheduler_.reset();  // before its clock
+}
+
 }  // namespace
 }  // namespace longlora::server

@@ -14,8 +14,8 @@ namespace longlora::trainer {
 // where steps have several, and beside the copy of the state that a checkpoint in the midst of the
 // run writes; then, when there is a validation set, a dense forward of its longest row, and the
 // longest passkey prompt. AdamW's state exists already and its update needs no memory. Throws what
-// LibTorch throws when memory runs out (see failure.h). Changes nothing that training depends on: no
-// weights, gradients, random numbers or data position. Returns the peak of the process so far in
+// LibTorch throws when memory runs out (see failure.h). Changes nothing that training depends on:
+// no weights, gradients, random numbers or data position. Returns the peak of the process so far in
 // bytes, as DeviceBackend::MemoryPeakBytes.
 int64_t Rehearse(const TrainingJob& job);
 

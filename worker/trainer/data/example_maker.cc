@@ -32,6 +32,9 @@ absl::StatusOr<Json> ParseLine(const std::string& line) {
     // "[json.exception.parse_error.101] parse error at line 1, column 9: reason": the line number
     // is always 1 here and would mislead.
     return absl::InvalidArgumentError(absl::StrCat("broken JSON at byte ", error.byte));
+  } catch (const Json::out_of_range&) {
+    return absl::InvalidArgumentError(
+        "a number is larger than any that JSON readers agree on, 1.8e308");
   }
 }
 

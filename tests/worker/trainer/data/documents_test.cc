@@ -89,6 +89,7 @@ TEST_F(DocumentsTest, TokensKeepTheirLabelsAndOthersLabelThemselves) {
 TEST_F(DocumentsTest, BrokenLinesAreRefusedWithTheirNumber) {
   ExpectRefused(ReadText("{\"text\": \"one\"}\n\n{\"text\": \n"), "3", "broken JSON");
   ExpectRefused(ReadText("[1]\n"), "1", "expected a JSON object");
+  ExpectRefused(ReadText("{\"text\": \"one\", \"n\": 1e999}\n"), "1", "larger than any");
   ExpectRefused(ReadText("{\"txt\": \"one\"}\n"), "1", "key \"text\" is missing");
   ExpectRefused(ReadText("{\"text\": 5}\n"), "1", "not a string");
   ExpectRefused(ReadText("{\"text\": \"\xff\"}\n"), "1", "broken JSON");

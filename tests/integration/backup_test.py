@@ -18,10 +18,7 @@ def data_command(*arguments):
 def test_server_restored_from_a_backup_goes_on_with_its_jobs():
     with Cluster(devices="cpu:1") as cluster:
         data, backup = cluster.directory / "data", cluster.directory / "backup"
-        undisturbed = cluster.submit(cluster.spec(training=LONG))
-        assert cluster.wait(undisturbed)["state"] == "SUCCEEDED"
-        name = cluster.submit(cluster.spec(training=LONG))
-        trainers = cluster.freeze_at_step(name, 10)
+        undisturbed, name, trainers = cluster.start_with_a_twin(LONG)
         wait_for(lambda: cluster.checkpoints(name), "a checkpoint is stored")
         assert "2 job(s)" in data_command("backup", "--data-dir", data, "--to", backup)
         cluster.thaw(trainers)

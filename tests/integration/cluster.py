@@ -193,6 +193,13 @@ class Cluster:
         assert job["state"] == "RUNNING", f"the job was too short for this test: {job}"
         return trainers
 
+    def start_with_a_twin(self, training, step=10):
+        """A job that nobody disturbs, to its end, and then the same once more, frozen at `step` with its trainers."""
+        undisturbed = self.submit(self.spec(training=training))
+        assert self.wait(undisturbed)["state"] == "SUCCEEDED"
+        name = self.submit(self.spec(training=training))
+        return undisturbed, name, self.freeze_at_step(name, step)
+
     def wait_for_sigterm(self, trainers):
         """Until the worker has sent SIGTERM to frozen trainers, which get it when they are thawed."""
         def pending(pid):

@@ -9,11 +9,7 @@ LONG = {"max_steps": 60, "precision": "fp32"}
 
 def test_paused_job_lets_another_run_and_goes_on_to_the_same_weights():
     with Cluster(devices="cpu:1") as cluster:
-        undisturbed = cluster.submit(cluster.spec(training=LONG))
-        assert cluster.wait(undisturbed)["state"] == "SUCCEEDED"
-
-        name = cluster.submit(cluster.spec(training=LONG))
-        trainers = cluster.freeze_at_step(name, 10)
+        undisturbed, name, trainers = cluster.start_with_a_twin(LONG)
         assert cluster.client("pause", name).stdout == "PAUSING\n"
         cluster.wait_for_sigterm(trainers)
         cluster.thaw(trainers)

@@ -26,14 +26,6 @@ def start_standby(cluster):
     return standby
 
 
-def start_job(cluster):
-    """A job that nobody disturbed, and the same once more, frozen in its middle with its trainers."""
-    undisturbed = cluster.submit(cluster.spec(training=LONG))
-    assert cluster.wait(undisturbed)["state"] == "SUCCEEDED"
-    name = cluster.submit(cluster.spec(training=LONG))
-    return undisturbed, name, cluster.freeze_at_step(name, 10)
-
-
 def wait_for_takeover(cluster, standby):
     cluster.server = standby
     wait_for(lambda: cluster.client("list", check=False).returncode == 0, "the standby has taken over",
@@ -52,7 +44,7 @@ def check_undisturbed(cluster, name, undisturbed):
 
 def test_standby_takes_over_from_a_killed_server_in_mid_job(postgres):
     with Cluster(devices="cpu:1", lease="20s", server_flags=["--store", postgres.url]) as cluster:
-        undisturbed, name, trainers = start_job(cluster)
+        undisturbed, name, trainers = cluster.start_with_a_twin(LONG)
         standby = start_standby(cluster)
         cluster.kill_server()
         wait_for_takeover(cluster, standby)
@@ -62,7 +54,7 @@ def test_standby_takes_over_from_a_killed_server_in_mid_job(postgres):
 
 def test_server_that_loses_its_session_to_the_standby_ends(postgres):
     with Cluster(devices="cpu:1", lease="20s", server_flags=["--store", postgres.url]) as cluster:
-        undisturbed, name, trainers = start_job(cluster)
+        undisturbed, name, trainers = cluster.start_with_a_twin(LONG)
         standby = start_standby(cluster)
         former = cluster.server
         postgres.end_sessions()  # of the standby too, which goes on waiting

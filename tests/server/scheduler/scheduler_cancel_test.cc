@@ -5,22 +5,7 @@
 namespace longlora::server {
 namespace {
 
-class SchedulerCancelTest : public SchedulerTest {
- protected:
-  void SetUp() override {
-    SchedulerTest::SetUp();
-    Sync(worker_);
-  }
-  // A job in its first attempt, PREPARING or RUNNING.
-  std::string StartJob(bool running) {
-    const std::string job = Submit();
-    Sync(worker_);
-    Accept(worker_, job, 1);
-    if (running) Prepare(worker_, job, 1);
-    return job;
-  }
-  FakeWorker worker_{"a", 1};
-};
+class SchedulerCancelTest : public SchedulerWorkerFixture {};
 
 TEST_F(SchedulerCancelTest, QueuedJobIsCancelledAtOnce) {
   Submit();  // takes the device

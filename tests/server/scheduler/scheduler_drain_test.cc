@@ -6,25 +6,13 @@
 namespace longlora::server {
 namespace {
 
-class SchedulerDrainTest : public SchedulerTest {
+class SchedulerDrainTest : public SchedulerWorkerFixture {
  protected:
-  void SetUp() override {
-    SchedulerTest::SetUp();
-    Sync(worker_);
-  }
-  std::string StartJob() {
-    const std::string job = Submit();
-    Sync(worker_);
-    Accept(worker_, job, 1);
-    Prepare(worker_, job, 1);
-    return job;
-  }
   v1::Worker Set(v1::Worker::Scheduling scheduling) {
     const absl::StatusOr<v1::Worker> worker = scheduler_->SetScheduling("workers/a", scheduling);
     EXPECT_THAT(worker, IsOk());
     return worker.value_or(v1::Worker());
   }
-  FakeWorker worker_{"a", 1};
 };
 
 TEST_F(SchedulerDrainTest, CordonedWorkerKeepsItsJobAndGetsNoOther) {

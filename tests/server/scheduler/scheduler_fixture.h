@@ -240,6 +240,24 @@ class SchedulerTest : public ::testing::Test {
   std::unique_ptr<Scheduler> scheduler_;
 };
 
+// With a worker "a" of one device, which has said so.
+class SchedulerWorkerFixture : public SchedulerTest {
+ protected:
+  void SetUp() override {
+    SchedulerTest::SetUp();
+    Sync(worker_);
+  }
+  // A job in its first attempt, RUNNING or else PREPARING.
+  std::string StartJob(bool running = true) {
+    const std::string job = Submit();
+    Sync(worker_);
+    Accept(worker_, job, 1);
+    if (running) Prepare(worker_, job, 1);
+    return job;
+  }
+  FakeWorker worker_{"a", 1};
+};
+
 }  // namespace longlora::server
 
 #endif  // LONGLORA_TESTS_SERVER_SCHEDULER_SCHEDULER_FIXTURE_H_

@@ -5,19 +5,8 @@
 namespace longlora::server {
 namespace {
 
-class SchedulerPauseTest : public SchedulerTest {
+class SchedulerPauseTest : public SchedulerWorkerFixture {
  protected:
-  void SetUp() override {
-    SchedulerTest::SetUp();
-    Sync(worker_);
-  }
-  std::string StartJob() {
-    const std::string job = Submit();
-    Sync(worker_);
-    Accept(worker_, job, 1);
-    Prepare(worker_, job, 1);
-    return job;
-  }
   Job Ask(JobTrigger trigger, const std::string& job) {
     const absl::StatusOr<Job> answer = scheduler_->Ask(trigger, job, "");
     EXPECT_THAT(answer, IsOk());
@@ -30,7 +19,6 @@ class SchedulerPauseTest : public SchedulerTest {
     Sync(worker_);
     worker_.Forget(job);
   }
-  FakeWorker worker_{"a", 1};
 };
 
 TEST_F(SchedulerPauseTest, RunningJobPausesWithACheckpointAndGoesOnFromIt) {

@@ -19,6 +19,9 @@ absl::Status ErrnoStatus(int error, absl::string_view what, absl::string_view pa
 // The whole content; OUT_OF_RANGE when the file is larger than `max_bytes`.
 absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes);
 
+// Writes all of `data` at the place where `fd` stands; `path` is for the error.
+absl::Status WriteAll(int fd, absl::string_view data, const std::string& path);
+
 // Replaces `path` as a whole: after a crash it holds either the old or the new content. When OK is
 // returned the content survives a power loss (write, fsync, rename, fsync of the directory).
 absl::Status AtomicWriteFile(const std::string& path, absl::string_view content);

@@ -115,17 +115,6 @@ absl::Status RenameDurably(const std::string& from, const std::string& to) {
   return common::FsyncDirectory(std::filesystem::path(to).parent_path().string());
 }
 
-// Writes all of `data`.
-absl::Status WriteAll(int file, absl::string_view data, const std::string& path) {
-  while (!data.empty()) {
-    const ssize_t written = write(file, data.data(), data.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return common::ErrnoStatus(errno, "write", path);
-    data.remove_prefix(static_cast<size_t>(written));
-  }
-  return absl::OkStatus();
-}
-
 // NOT_FOUND: there is no such file. Returns its size.
 absl::StatusOr<int64_t> CopyFile(const DataFile& file, const std::string& from,
                                  const std::string& to) {
@@ -148,7 +137,7 @@ absl::StatusOr<int64_t> CopyFile(const DataFile& file, const std::string& from,
     const absl::string_view data(chunk.data(), static_cast<size_t>(count));
     digest.Update(data);
     size_bytes += count;
-    LONGLORA_RETURN_IF_ERROR(WriteAll(target.get(), data, partial));
+    LONGLORA_RETURN_IF_ERROR(common::WriteAll(target.get(), data, partial));
   }
   if (digest.HexDigest() != file.sha256) {
     return absl::DataLossError(

@@ -20,16 +20,6 @@ using ::longlora::common::ErrnoStatus;
 // Times that a file with the wrong digest is fetched again from its start.
 constexpr int kDigestTries = 3;
 
-absl::Status WriteAll(int fd, absl::string_view data, const std::string& path) {
-  while (!data.empty()) {
-    const ssize_t written = write(fd, data.data(), data.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written < 0) return ErrnoStatus(errno, "write", path);
-    data.remove_prefix(static_cast<size_t>(written));
-  }
-  return absl::OkStatus();
-}
-
 // Lets the partial file grow to its end.
 absl::Status Grow(const std::string& path, const RetryPolicy& policy, Cancellation* cancellation,
                   FetchFrom fetch) {
@@ -40,7 +30,7 @@ absl::Status Grow(const std::string& path, const RetryPolicy& policy, Cancellati
   const absl::Status fetched = RetryCall(policy, cancellation, [&]() -> absl::Status {
     LONGLORA_ASSIGN_OR_RETURN(const int64_t offset, common::FileSize(path));
     const absl::Status status = fetch(offset, [&](absl::string_view data) {
-      disk = WriteAll(file.get(), data, path);
+      disk = common::WriteAll(file.get(), data, path);
       return disk;
     });
     if (!disk.ok()) return absl::FailedPreconditionError("disk");

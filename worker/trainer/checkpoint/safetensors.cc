@@ -46,19 +46,6 @@ absl::StatusOr<SafetensorsType> FromTorch(at::ScalarType type, const std::string
       absl::StrCat("tensor \"", name, "\": the type ", c10::toString(type), " cannot be written"));
 }
 
-absl::Status WriteAll(int fd, const char* data, size_t size, const std::string& path) {
-  while (size > 0) {
-    const ssize_t written = write(fd, data, size);
-    if (written < 0) {
-      if (errno == EINTR) continue;
-      return common::ErrnoStatus(errno, "cannot write", path);
-    }
-    data += written;
-    size -= static_cast<size_t>(written);
-  }
-  return absl::OkStatus();
-}
-
 // Places the tensors one after another, those with the largest elements first so that all are
 // aligned.
 absl::StatusOr<std::vector<std::pair<std::string, SafetensorsEntry>>> Layout(
@@ -89,7 +76,8 @@ absl::Status WriteTensor(int fd, const TensorSource& source, const std::string& 
         "tensor \"", source.name, "\" came with another type or shape than announced"));
   }
   const at::Tensor tensor = loaded.detach().cpu().contiguous();
-  return WriteAll(fd, static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes(), path);
+  const auto* const bytes = static_cast<const char*>(tensor.const_data_ptr());
+  return common::WriteAll(fd, {bytes, tensor.nbytes()}, path);
 }
 
 }  // namespace
@@ -180,7 +168,7 @@ absl::Status WriteSafetensors(const std::string& path, const std::vector<TensorS
   const std::string header = FormatSafetensorsHeader(*layout, metadata);
   const common::UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (!fd.ok()) return common::ErrnoStatus(errno, "cannot create", path);
-  LONGLORA_RETURN_IF_ERROR(WriteAll(fd.get(), header.data(), header.size(), path));
+  LONGLORA_RETURN_IF_ERROR(common::WriteAll(fd.get(), header, path));
   for (const TensorSource* source : order) {
     const absl::Status written = WriteTensor(fd.get(), *source, path);
     if (!written.ok()) return common::Annotate(written, path);

@@ -4,7 +4,7 @@ use std::ffi::c_char;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::ptr;
 
-use minijinja::value::Value;
+use minijinja::value::{Serde, Value};
 use serde_json::{Map, Value as Json};
 
 use crate::template::{Template, CLOSE, OPEN};
@@ -134,7 +134,7 @@ impl Conversation<'_> {
 fn optional_list(example: &Json, key: &str) -> Result<Value, String> {
     match example.get(key) {
         None | Some(Json::Null) => Ok(Value::from(())),
-        Some(list) if list.is_array() => Ok(Value::from_serialize(list)),
+        Some(list) if list.is_array() => Ok(Value::from(Serde(list))),
         Some(_) => Err(format!("\"{key}\" is not a list")),
     }
 }
@@ -147,7 +147,7 @@ fn render(template: &Template, example: &Json, answers: i32) -> Result<Chat, Str
     let conversation = Conversation {
         template,
         roles: messages.iter().map(role).collect(),
-        messages: messages.iter().map(Value::from_serialize).collect(),
+        messages: messages.iter().map(|m| Value::from(Serde(m))).collect(),
         tools: optional_list(example, "tools")?,
         documents: optional_list(example, "documents")?,
     };
@@ -185,7 +185,7 @@ pub unsafe extern "C" fn longlora_template_new(
         let source = text_of(source, source_size, TEMPLATE_BYTES_MAX)?;
         let tokens = text_of(special_tokens, special_tokens_size, TEMPLATE_BYTES_MAX)?;
         let tokens: Map<String, Json> = serde_json::from_str(tokens).map_err(|e| e.to_string())?;
-        let tokens = tokens.iter().map(|(k, v)| (k.clone(), Value::from_serialize(v))).collect();
+        let tokens = tokens.iter().map(|(k, v)| (k.clone(), Value::from(Serde(v)))).collect();
         let template = Template::new(source, tokens, now_seconds)?;
         Ok(Box::into_raw(Box::new(LongloraTemplate(template))))
     })

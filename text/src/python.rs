@@ -2,7 +2,12 @@
 //! objects, and for transformers' `tojson`, which is json.dumps(ensure_ascii=False).
 
 use minijinja::value::{Value, ValueKind};
-use minijinja::{Error, ErrorKind};
+use minijinja::{Error, ErrorKind, State};
+
+/// Lists in lists, which a template can nest without end; Python has such a limit, too.
+const DEPTH_MAX: usize = 200;
+/// What the template engine charges fuel for.
+const BYTES_PER_FUEL: u64 = 64;
 
 /// repr(float): the shortest digits that read back the same, with an exponent from 1e16 up and
 /// below 1e-4.
@@ -52,37 +57,85 @@ fn number(value: &Value) -> String {
     f64::try_from(value.clone()).map(float).unwrap_or_else(|_| value.to_string())
 }
 
+/// Pays for `bytes` of text that a template makes, before they are made: what a list holds may be
+/// far more than the template has made so far.
+pub fn pay(state: &State, bytes: usize) -> Result<(), Error> {
+    state.consume_fuel(1 + bytes as u64 / BYTES_PER_FUEL)
+}
+
+fn check_depth(depth: usize) -> Result<(), Error> {
+    if depth <= DEPTH_MAX {
+        return Ok(());
+    }
+    let message = format!("a value is nested more than {DEPTH_MAX} deep");
+    Err(Error::new(ErrorKind::InvalidOperation, message))
+}
+
 /// str(value).
-pub fn str(value: &Value) -> String {
+pub fn str(state: &State, value: &Value) -> Result<String, Error> {
     match value.kind() {
-        ValueKind::Undefined => String::new(),
-        ValueKind::String => value.as_str().map(str::to_owned).unwrap_or_default(),
-        _ => repr(value),
+        ValueKind::Undefined => Ok(String::new()),
+        ValueKind::String => {
+            let text = value.as_str().unwrap_or_default();
+            pay(state, text.len())?;
+            Ok(text.to_owned())
+        }
+        _ => {
+            let mut out = String::new();
+            repr(state, value, 0, &mut out)?;
+            Ok(out)
+        }
     }
 }
 
 /// repr(value).
-pub fn repr(value: &Value) -> String {
-    let items = |value: &Value| -> Vec<Value> {
-        value.try_iter().map(|iterator| iterator.collect()).unwrap_or_default()
-    };
+fn repr(state: &State, value: &Value, depth: usize, out: &mut String) -> Result<(), Error> {
+    check_depth(depth)?;
+    match value.kind() {
+        ValueKind::Seq | ValueKind::Iterable => {
+            let is_tuple = value.is_tuple();
+            out.push(if is_tuple { '(' } else { '[' });
+            for (i, item) in value.try_iter()?.enumerate() {
+                if i > 0 {
+                    out.push_str(", ");
+                }
+                repr(state, &item, depth + 1, out)?;
+            }
+            if is_tuple && value.len() == Some(1) {
+                out.push(',');
+            }
+            out.push(if is_tuple { ')' } else { ']' });
+        }
+        ValueKind::Map => {
+            out.push('{');
+            for (i, key) in value.try_iter()?.enumerate() {
+                if i > 0 {
+                    out.push_str(", ");
+                }
+                repr(state, &key, depth + 1, out)?;
+                out.push_str(": ");
+                repr(state, &value.get_item(&key)?, depth + 1, out)?;
+            }
+            out.push('}');
+        }
+        _ => {
+            let text = scalar(value);
+            pay(state, text.len())?;
+            out.push_str(&text);
+        }
+    }
+    // An empty list costs, too.
+    pay(state, 0)
+}
+
+/// repr of a value that holds no others.
+fn scalar(value: &Value) -> String {
     match value.kind() {
         ValueKind::Undefined => "Undefined".into(),
         ValueKind::None => "None".into(),
         ValueKind::Bool => if value.is_true() { "True" } else { "False" }.into(),
         ValueKind::Number => number(value),
         ValueKind::String => quoted(value.as_str().unwrap_or_default()),
-        ValueKind::Seq | ValueKind::Iterable => {
-            let list: Vec<String> = items(value).iter().map(repr).collect();
-            format!("[{}]", list.join(", "))
-        }
-        ValueKind::Map => {
-            let pair = |key: &Value| {
-                format!("{}: {}", repr(key), repr(&value.get_item(key).unwrap_or_default()))
-            };
-            let list: Vec<String> = items(value).iter().map(pair).collect();
-            format!("{{{}}}", list.join(", "))
-        }
         _ => value.to_string(),
     }
 }
@@ -118,77 +171,97 @@ fn json_string(text: &str, ensure_ascii: bool, out: &mut String) {
     out.push('"');
 }
 
-/// json.dumps(value).
-pub fn json(value: &Value, style: &JsonStyle, depth: usize, out: &mut String) -> Result<(), Error> {
-    let line = |out: &mut String, depth: usize| {
-        if let Some(indent) = &style.indent {
-            out.push('\n');
-            out.push_str(&indent.repeat(depth));
-        }
-    };
-    match value.kind() {
-        ValueKind::None => out.push_str("null"),
-        ValueKind::Bool => out.push_str(if value.is_true() { "true" } else { "false" }),
-        ValueKind::Number => {
-            let text = number(value);
-            out.push_str(match text.as_str() {
-                "nan" => "NaN",
-                "inf" => "Infinity",
-                "-inf" => "-Infinity",
-                finite => finite,
-            });
-        }
-        ValueKind::String => {
-            json_string(value.as_str().unwrap_or_default(), style.ensure_ascii, out)
-        }
-        ValueKind::Seq | ValueKind::Iterable => {
-            out.push('[');
-            let items: Vec<Value> = value.try_iter()?.collect();
-            for (i, item) in items.iter().enumerate() {
-                if i > 0 {
-                    out.push_str(&style.item_separator);
-                }
-                line(out, depth + 1);
-                json(item, style, depth + 1, out)?;
+/// Writes json.dumps(value) to the end of `out`.
+pub struct JsonWriter<'a> {
+    pub state: &'a State<'a, 'a>,
+    pub style: &'a JsonStyle,
+    pub out: String,
+}
+
+impl JsonWriter<'_> {
+    pub fn write(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        check_depth(depth)?;
+        pay(self.state, value.as_str().map_or(0, str::len))?;
+        match value.kind() {
+            ValueKind::None => self.out.push_str("null"),
+            ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
+            ValueKind::Number => {
+                let text = number(value);
+                self.out.push_str(match text.as_str() {
+                    "nan" => "NaN",
+                    "inf" => "Infinity",
+                    "-inf" => "-Infinity",
+                    finite => finite,
+                });
             }
-            if !items.is_empty() {
-                line(out, depth);
+            ValueKind::String => {
+                json_string(value.as_str().unwrap_or_default(), self.style.ensure_ascii, &mut self.out)
             }
-            out.push(']');
+            ValueKind::Seq | ValueKind::Iterable => self.list(value, depth)?,
+            ValueKind::Map => self.object(value, depth)?,
+            kind => {
+                return Err(Error::new(
+                    ErrorKind::InvalidOperation,
+                    format!("tojson: a value of kind {kind} has no JSON"),
+                ))
+            }
         }
-        ValueKind::Map => {
-            out.push('{');
-            let mut keys: Vec<Value> = value.try_iter()?.collect();
-            if style.sort_keys {
-                keys.sort();
-            }
-            for (i, key) in keys.iter().enumerate() {
-                if i > 0 {
-                    out.push_str(&style.item_separator);
-                }
-                line(out, depth + 1);
-                let name = match key.kind() {
-                    ValueKind::String => key.as_str().unwrap_or_default().to_owned(),
-                    ValueKind::Bool | ValueKind::None => repr(key).to_lowercase(),
-                    _ => repr(key),
-                };
-                json_string(&name, style.ensure_ascii, out);
-                out.push_str(&style.key_separator);
-                json(&value.get_item(key)?, style, depth + 1, out)?;
-            }
-            if !keys.is_empty() {
-                line(out, depth);
-            }
-            out.push('}');
-        }
-        kind => {
-            return Err(Error::new(
-                ErrorKind::InvalidOperation,
-                format!("tojson: a value of kind {kind} has no JSON"),
-            ))
-        }
+        Ok(())
     }
-    Ok(())
+
+    fn list(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        self.out.push('[');
+        let mut empty = true;
+        for item in value.try_iter()? {
+            self.begin_item(empty, depth)?;
+            empty = false;
+            self.write(&item, depth + 1)?;
+        }
+        self.end(empty, depth, ']')
+    }
+
+    fn object(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
+        self.out.push('{');
+        let mut keys: Vec<Value> = value.try_iter()?.collect();
+        if self.style.sort_keys {
+            keys.sort();
+        }
+        for (i, key) in keys.iter().enumerate() {
+            self.begin_item(i == 0, depth)?;
+            let name = match key.kind() {
+                ValueKind::String => key.as_str().unwrap_or_default().to_owned(),
+                ValueKind::Bool | ValueKind::None => scalar(key).to_lowercase(),
+                _ => str(self.state, key)?,
+            };
+            json_string(&name, self.style.ensure_ascii, &mut self.out);
+            self.out.push_str(&self.style.key_separator);
+            self.write(&value.get_item(key)?, depth + 1)?;
+        }
+        self.end(keys.is_empty(), depth, '}')
+    }
+
+    fn begin_item(&mut self, first: bool, depth: usize) -> Result<(), Error> {
+        if !first {
+            self.out.push_str(&self.style.item_separator);
+        }
+        self.line(depth + 1)
+    }
+
+    fn end(&mut self, empty: bool, depth: usize, close: char) -> Result<(), Error> {
+        if !empty {
+            self.line(depth)?;
+        }
+        self.out.push(close);
+        Ok(())
+    }
+
+    fn line(&mut self, depth: usize) -> Result<(), Error> {
+        let Some(indent) = &self.style.indent else { return Ok(()) };
+        pay(self.state, depth * indent.len())?;
+        self.out.push('\n');
+        self.out.push_str(&indent.repeat(depth));
+        Ok(())
+    }
 }
 
 /// What str.strip() takes off: Unicode's white space and the four separators of ASCII.

@@ -1,7 +1,8 @@
 //! A chat template as transformers compiles it: Jinja2 with trim_blocks, lstrip_blocks and loop
 //! controls, the `{% generation %}` block, raise_exception, strftime_now and its own `tojson`.
 
-use minijinja::value::{from_args, Kwargs, Rest, Value, ValueKind};
+use minijinja::value::{Kwargs, Value, ValueKind};
+use minijinja::syntax::SyntaxConfig;
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State};
 use minijinja_contrib::pycompat;
 
@@ -13,8 +14,9 @@ pub const OPEN: char = '\u{fdd0}';
 pub const CLOSE: char = '\u{fdd1}';
 
 const NAME: &str = "chat_template";
-/// Of a conversation; ends a template that loops for ever.
-const INSTRUCTIONS_MAX: u64 = 5_000_000;
+/// Of a conversation, in instructions or 64 bytes that are made (Environment::set_fuel): ends a template
+/// that loops for ever, and one that would fill the memory.
+const FUEL_MAX: u64 = 5_000_000;
 const MARK_ANSWERS: &str = "__longlora_mark_answers";
 
 pub struct Template {
@@ -50,25 +52,35 @@ fn with_call_blocks(source: &str) -> (String, bool) {
     (out, found)
 }
 
-fn generation(state: &State, kwargs: Kwargs) -> Result<String, Error> {
-    let body = python::str(&kwargs.get::<Value>("caller")?.call(state, &[])?);
+fn generation(state: &mut State, kwargs: Kwargs) -> Result<String, Error> {
+    let body = kwargs.get::<Value>("caller")?.call(state, &[])?;
+    let body = python::str(state, &body)?;
     let marked = state.lookup(MARK_ANSWERS).is_some_and(|value| value.is_true());
     Ok(if marked { format!("{OPEN}{body}{CLOSE}") } else { body })
 }
 
-fn raise_exception(message: Value) -> Result<Value, Error> {
-    Err(Error::new(ErrorKind::InvalidOperation, python::str(&message)))
+fn raise_exception(state: &State, message: Value) -> Result<Value, Error> {
+    Err(Error::new(ErrorKind::InvalidOperation, python::str(state, &message)?))
 }
 
-fn to_json(value: Value, ensure_ascii: Option<bool>, kwargs: Kwargs) -> Result<Value, Error> {
+/// As many spaces as `count` asks for.
+fn spaces(state: &State, count: Value) -> Result<String, Error> {
+    let count = usize::try_from(count)?;
+    python::pay(state, count)?;
+    Ok(" ".repeat(count))
+}
+
+fn to_json(state: &State, value: Value, ensure_ascii: Option<bool>, kwargs: Kwargs) -> Result<Value, Error> {
     let indent = match kwargs.get::<Option<Value>>("indent")? {
         None => None,
         Some(value) if value.is_none() => None,
-        Some(value) if value.kind() == ValueKind::String => Some(python::str(&value)),
-        Some(value) => Some(" ".repeat(usize::try_from(value)?)),
+        Some(value) if value.kind() == ValueKind::String => Some(python::str(state, &value)?),
+        Some(value) => Some(spaces(state, value)?),
     };
     let separators = match kwargs.get::<Option<Value>>("separators")? {
-        Some(value) if !value.is_none() => value.try_iter()?.map(|v| python::str(&v)).collect(),
+        Some(value) if !value.is_none() => {
+            value.try_iter()?.map(|v| python::str(state, &v)).collect::<Result<Vec<_>, Error>>()?
+        }
         _ => vec![if indent.is_none() { ", " } else { "," }.to_owned(), ": ".to_owned()],
     };
     let [item_separator, key_separator] = <[String; 2]>::try_from(separators)
@@ -84,13 +96,13 @@ fn to_json(value: Value, ensure_ascii: Option<bool>, kwargs: Kwargs) -> Result<V
         },
     };
     kwargs.assert_all_used()?;
-    let mut out = String::new();
-    python::json(&value, &style, 0, &mut out)?;
-    Ok(Value::from_safe_string(out))
+    let mut writer = python::JsonWriter { state, style: &style, out: String::new() };
+    writer.write(&value, 0)?;
+    Ok(Value::from_safe_string(writer.out))
 }
 
 /// Methods of Python's objects. strip() without arguments is ours: Rust knows fewer white spaces.
-fn method(state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
+fn method(state: &mut State, value: &Value, name: &str, args: &[Value]) -> Result<Value, Error> {
     if let (Some(text), [], "strip" | "lstrip" | "rstrip") = (value.as_str(), args, name) {
         let left = if name == "rstrip" { text } else { text.trim_start_matches(python::is_space) };
         let both = if name == "lstrip" { left } else { left.trim_end_matches(python::is_space) };
@@ -99,16 +111,15 @@ fn method(state: &State, value: &Value, name: &str, args: &[Value]) -> Result<Va
     pycompat::unknown_method_callback(state, value, name, args)
 }
 
-fn trim(value: Value, characters: Option<String>) -> String {
-    let text = python::str(&value);
-    match characters {
+fn trim(state: &State, value: Value, characters: Option<String>) -> Result<String, Error> {
+    let text = python::str(state, &value)?;
+    Ok(match characters {
         Some(set) => text.trim_matches(|c| set.contains(c)).to_owned(),
         None => text.trim_matches(python::is_space).to_owned(),
-    }
+    })
 }
 
-fn dict(state: &State, args: Rest<Value>) -> Result<Value, Error> {
-    let (first, kwargs): (Option<Value>, Kwargs) = from_args(&args)?;
+fn dict(first: Option<Value>, kwargs: Kwargs) -> Result<Value, Error> {
     let mut pairs: Vec<(Value, Value)> = Vec::new();
     if let Some(map) = first {
         for key in map.try_iter()? {
@@ -116,11 +127,10 @@ fn dict(state: &State, args: Rest<Value>) -> Result<Value, Error> {
             pairs.push((key, item));
         }
     }
-    let _ = state;
     for name in kwargs.args() {
         pairs.push((Value::from(name), kwargs.get(name)?));
     }
-    Ok(pairs.into_iter().collect())
+    Ok(Value::from_pairs(pairs))
 }
 
 impl Template {
@@ -134,16 +144,16 @@ impl Template {
         let source = source.replace("\r\n", "\n").replace('\r', "\n");
         let (source, has_generation) = with_call_blocks(&source);
         let mut environment = Environment::new();
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.map_err(describe)?);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment.set_fuel(Some(INSTRUCTIONS_MAX));
+        environment.set_fuel(Some(FUEL_MAX));
         environment.set_unknown_method_callback(method);
-        environment.set_formatter(|out, _, value| {
-            out.write_str(&python::str(value)).map_err(Error::from)
+        environment.set_formatter(|out, state, value| {
+            out.write_str(&python::str(state, value)?).map_err(Error::from)
         });
         environment.add_filter("tojson", to_json);
-        environment.add_filter("string", |value: Value| python::str(&value));
+        environment.add_filter("string", |state: &State, value: Value| python::str(state, &value));
         environment.add_filter("trim", trim);
         // In Python a string and a dict are sequences too.
         environment.add_test("sequence", |value: Value| {
@@ -176,7 +186,7 @@ impl Template {
         ] {
             context.push((name.to_owned(), value));
         }
-        let context: Value = context.into_iter().collect();
+        let context = Value::from_pairs(context);
         let template = self.environment.get_template(NAME).map_err(describe)?;
         template.render(context).map_err(describe)
     }

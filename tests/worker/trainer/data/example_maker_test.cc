@@ -107,6 +107,19 @@ TEST_F(ExampleMakerTest, TemplatesRefuseInTheirOwnWords) {
               StatusIs(absl::StatusCode::kInvalidArgument, "the chat template"));
 }
 
+TEST_F(ExampleMakerTest, ATemplateThatWouldFillTheMemoryIsRefused) {
+  for (const char* source :
+       {"{{ [1] * 99999999 }}", "{{ [[1] * 9999] * 99999 }}", "{{ [[1] * 9999] * 99999 | tojson }}",
+        "{{ 'x' * 99999999 * 9 }}", "{{ messages | tojson(indent=99999999999) }}",
+        "{% set ns = namespace(x=1) %}{% for i in range(9999) %}{% set ns.x = [ns.x] %}{% endfor %}"
+        "{{ ns.x }}"}) {
+    Write("chat_template.jinja", source);
+    EXPECT_THAT(Chat(R"([{"role": "user", "content": "five"}])"),
+                StatusIs(absl::StatusCode::kInvalidArgument, "the chat template"))
+        << source;
+  }
+}
+
 TEST_F(ExampleMakerTest, MalformedConversationsAreRefused) {
   Write("chat_template.jinja", kPlainTemplate);
   for (const char* messages : {"5", "[]", "[1]", "[{\"content\": \"one\"}]",

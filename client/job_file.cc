@@ -14,10 +14,10 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "client/resource_name.h"
-#include "client/yaml.h"
 #include "common/io/files.h"
 #include "common/status/status_macros.h"
 #include "common/trainer_protocol/spec_codec.h"
+#include "common/yaml/yaml.h"
 #include "nlohmann/json.hpp"
 #include "rpc/spec_json.h"
 
@@ -41,7 +41,7 @@ std::string JsonErrorText(const std::string& what) {
 }
 
 // Strict JSON; the lines come from reading it once more as the YAML it nearly always is.
-absl::StatusOr<YamlDocument> ParseJson(absl::string_view text) {
+absl::StatusOr<common::YamlDocument> ParseJson(absl::string_view text) {
   std::vector<std::set<std::string>> keys;
   std::string duplicate;
   const auto callback = [&](int, Json::parse_event_t event, Json& parsed) {
@@ -53,14 +53,14 @@ absl::StatusOr<YamlDocument> ParseJson(absl::string_view text) {
     }
     return true;
   };
-  YamlDocument document;
+  common::YamlDocument document;
   // Only nlohmann's exceptions tell where the text is broken; they end here.
   try {
     document.value = Json::parse(text.begin(), text.end(), callback);
   } catch (const Json::exception& error) {
     return absl::InvalidArgumentError(JsonErrorText(error.what()));
   }
-  absl::StatusOr<YamlDocument> as_yaml = ParseYaml(text);
+  absl::StatusOr<common::YamlDocument> as_yaml = common::ParseYaml(text);
   if (!duplicate.empty()) {
     return as_yaml.ok()
                ? absl::InvalidArgumentError(absl::StrCat("the key ", duplicate, " is given twice"))
@@ -70,13 +70,13 @@ absl::StatusOr<YamlDocument> ParseJson(absl::string_view text) {
   return document;
 }
 
-absl::StatusOr<YamlDocument> ParseText(absl::string_view text, absl::string_view label) {
+absl::StatusOr<common::YamlDocument> ParseText(absl::string_view text, absl::string_view label) {
   if (absl::EndsWithIgnoreCase(label, ".json")) return ParseJson(text);
   if (absl::StartsWith(absl::StripLeadingAsciiWhitespace(text), "{")) {
-    absl::StatusOr<YamlDocument> json = ParseJson(text);
+    absl::StatusOr<common::YamlDocument> json = ParseJson(text);
     if (json.ok()) return json;
   }
-  return ParseYaml(text);
+  return common::ParseYaml(text);
 }
 
 // Takes `field` out of `value`, so that the rest can be judged; false when it is not there.
@@ -209,7 +209,7 @@ std::string FormatViolations(const JobFile& file,
 
 absl::StatusOr<JobFile> ParseJobFile(absl::string_view text, absl::string_view label,
                                      const std::string& directory, DatasetUse use) {
-  absl::StatusOr<YamlDocument> document = ParseText(text, label);
+  absl::StatusOr<common::YamlDocument> document = ParseText(text, label);
   if (!document.ok()) return SyntaxError(label, document.status());
   if (!document->value.is_object()) {
     return absl::InvalidArgumentError(

@@ -16,6 +16,9 @@ absl::StatusOr<std::string> JobName(absl::string_view text);
 // `workers/{id}` of "workers/{id}" or "{id}"; INVALID_ARGUMENT when it cannot be a worker's name.
 absl::StatusOr<std::string> WorkerName(absl::string_view text);
 
+// `queues/{id}` of "queues/{id}" or "{id}"; INVALID_ARGUMENT when it cannot be a queue's name.
+absl::StatusOr<std::string> QueueName(absl::string_view text);
+
 // `{id}` of `fineTuneJobs/{id}`, for messages and commands; other text as it is.
 absl::string_view ShortName(absl::string_view name);
 

@@ -2,6 +2,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "common/ids/names.h"
+
 namespace longlora::worker {
 namespace {
 
@@ -23,16 +25,16 @@ std::string CheckDuration(const std::string& text) {
   return "";
 }
 
-// As the protocol has it: [a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?
 std::string CheckName(const std::string& name) {
-  const auto is_alphanumeric = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-  };
-  bool valid = !name.empty() && name.size() <= 63 && is_alphanumeric(name.front()) &&
-               is_alphanumeric(name.back());
-  for (const char c : name) valid = valid && (is_alphanumeric(c) || c == '.' || c == '-');
-  return valid ? ""
-               : "must be 1 to 63 of a-z, 0-9, '.' and '-', with a letter or digit at both ends";
+  return common::IsWorkerId(name)
+             ? ""
+             : "must be 1 to 63 of a-z, 0-9, '.' and '-', with a letter or digit at both ends";
+}
+
+std::string CheckLabel(const std::string& label) {
+  return common::IsWorkerLabel(label) ? ""
+                                      : "must be KEY=VALUE, each of letters, digits, '.', '_', "
+                                        "'/' and '-', at most 63";
 }
 
 std::string CheckAbsolute(const std::string& path) {
@@ -87,6 +89,9 @@ void AddOptions(CLI::App& app, WorkerConfig& config, DurationTexts& texts) {
   app.add_option("--model-dir", config.model_dir, "Directory with a directory for each base model")
       ->required()
       ->check(CLI::ExistingDirectory);
+  app.add_option("--label", config.labels,
+                 "KEY=VALUE that jobs may ask for (resources.worker_labels); may be repeated")
+      ->check(CLI::Validator(CheckLabel, "KEY=VALUE"));
   app.add_option("--metrics-listen", config.metrics_listen,
                  "HOST:PORT for Prometheus, path /metrics")
       ->capture_default_str();

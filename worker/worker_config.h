@@ -22,6 +22,7 @@ struct WorkerConfig {
   std::string devices = "cuda";              // or cpu:N
   std::string trainer;                       // path; empty: longlora-trainer beside this program
   std::vector<std::string> allowed_roots;    // jobs may name paths below these
+  std::vector<std::string> labels;           // KEY=VALUE, that jobs may ask for
   absl::Duration grace = absl::Seconds(30);  // from SIGTERM to SIGKILL
   absl::Duration pause_grace = absl::Minutes(10);   // the same when a job pauses
   absl::Duration hang_timeout = absl::Minutes(30);  // without an event of a trainer

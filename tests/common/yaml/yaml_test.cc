@@ -1,11 +1,11 @@
 // Goal: YAML means what its 1.2 core schema says and nothing else. Method: tables of scalars and of
 // texts that must be refused, with the line.
-#include "client/yaml.h"
+#include "common/yaml/yaml.h"
 
 #include "gmock/gmock.h"
 #include "tests/testing/status_matchers.h"
 
-namespace longlora::client {
+namespace longlora::common {
 namespace {
 
 using ::longlora::testing::StatusIs;
@@ -120,4 +120,4 @@ TEST(YamlTest, DeepNestingIsRefused) {
 }
 
 }  // namespace
-}  // namespace longlora::client
+}  // namespace longlora::common

@@ -1,4 +1,4 @@
-#include "client/yaml.h"
+#include "common/yaml/yaml.h"
 
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/exceptions.h>
@@ -19,7 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 
-namespace longlora::client {
+namespace longlora::common {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -254,4 +254,4 @@ absl::StatusOr<YamlDocument> ParseYaml(absl::string_view text) {
   return builder.Take();
 }
 
-}  // namespace longlora::client
+}  // namespace longlora::common

@@ -1,11 +1,11 @@
-// Reads YAML by the rules of its 1.2 core schema into JSON, strictly: what a job file could mean in
-// two ways is refused. Knows nothing of job files. Pure function, safe from any thread.
+// Reads YAML by the rules of its 1.2 core schema into JSON, strictly: what a file could mean in two
+// ways is refused. For job files and the operator's files. Pure function, safe from any thread.
 //
 // Core schema means: `yes`, `no`, `on`, `off` are strings; `1e-5` is a number; quoted text is a
 // string. Refused, with the line: duplicate keys, .inf and .nan, tags other than the core ones,
 // keys that are not scalars, several documents, more nodes than a limit (aliases count in full).
-#ifndef LONGLORA_CLIENT_YAML_H_
-#define LONGLORA_CLIENT_YAML_H_
+#ifndef LONGLORA_COMMON_YAML_YAML_H_
+#define LONGLORA_COMMON_YAML_YAML_H_
 
 #include <map>
 #include <string>
@@ -14,7 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "nlohmann/json.hpp"
 
-namespace longlora::client {
+namespace longlora::common {
 
 struct YamlDocument {
   nlohmann::ordered_json value;
@@ -25,6 +25,6 @@ struct YamlDocument {
 // INVALID_ARGUMENT, "line 12: ..." otherwise.
 absl::StatusOr<YamlDocument> ParseYaml(absl::string_view text);
 
-}  // namespace longlora::client
+}  // namespace longlora::common
 
-#endif  // LONGLORA_CLIENT_YAML_H_
+#endif  // LONGLORA_COMMON_YAML_YAML_H_

@@ -27,6 +27,7 @@ FineTuneClient::FineTuneClient(std::shared_ptr<grpc::Channel> channel, ClientOpt
       channel_(std::move(channel)),
       jobs_(v1::FineTuneService::NewStub(channel_)),
       files_(v1::FileService::NewStub(channel_)),
+      queues_(v1::QueueService::NewStub(channel_)),
       workers_(v1::WorkerDirectoryService::NewStub(channel_)) {}
 
 void FineTuneClient::Reconnect() {
@@ -170,6 +171,29 @@ absl::StatusOr<v1::ListArtifactsResponse> FineTuneClient::ListArtifacts(const st
   v1::ListArtifactsRequest request;
   request.set_parent(name);
   return Call(*jobs_, &v1::FineTuneService::Stub::ListArtifacts, request);
+}
+
+absl::StatusOr<v1::ListQueuesResponse> FineTuneClient::ListQueues() {
+  return Call(*queues_, &v1::QueueService::Stub::ListQueues, v1::ListQueuesRequest());
+}
+
+absl::StatusOr<v1::ListQueuedJobsResponse> FineTuneClient::ListQueuedJobs(const std::string& queue,
+                                                                          int64_t limit) {
+  v1::ListQueuedJobsResponse all;
+  v1::ListQueuedJobsRequest request;
+  request.set_queue(queue);
+  while (true) {
+    request.set_page_size(
+        static_cast<int32_t>(std::min<int64_t>(limit - all.jobs_size(), kPageSize)));
+    LONGLORA_ASSIGN_OR_RETURN(v1::ListQueuedJobsResponse page,
+                              Call(*queues_, &v1::QueueService::Stub::ListQueuedJobs, request));
+    for (v1::QueuedJob& job : *page.mutable_jobs()) *all.add_jobs() = std::move(job);
+    all.set_next_page_token(page.next_page_token());
+    if (page.next_page_token().empty() || page.jobs_size() == 0 || all.jobs_size() >= limit) {
+      return all;
+    }
+    request.set_page_token(page.next_page_token());
+  }
 }
 
 absl::StatusOr<v1::ListWorkersResponse> FineTuneClient::ListWorkers() {

@@ -17,6 +17,7 @@
 #include "client/retry.h"
 #include "longlora/v1/file_service.grpc.pb.h"
 #include "longlora/v1/fine_tune_service.grpc.pb.h"
+#include "longlora/v1/queue_service.grpc.pb.h"
 #include "longlora/v1/worker_directory_service.grpc.pb.h"
 #include "rpc/credentials.h"
 
@@ -57,6 +58,11 @@ class FineTuneClient {
                           const std::function<void(const v1::JobEvent&)>& on_event);
   absl::StatusOr<v1::ListCheckpointsResponse> ListCheckpoints(const std::string& name);
   absl::StatusOr<v1::ListArtifactsResponse> ListArtifacts(const std::string& name);
+  absl::StatusOr<v1::ListQueuesResponse> ListQueues();
+  // The jobs that wait in `queue` (`queues/{id}`; empty: in any), in their order, at most `limit`;
+  // next_page_token is set when there are more.
+  absl::StatusOr<v1::ListQueuedJobsResponse> ListQueuedJobs(const std::string& queue,
+                                                            int64_t limit);
   absl::StatusOr<v1::ListWorkersResponse> ListWorkers();
   // Whether a worker gets jobs. INVALID_ARGUMENT for SCHEDULING_UNSPECIFIED.
   absl::StatusOr<v1::Worker> SetScheduling(const std::string& worker,
@@ -86,6 +92,7 @@ class FineTuneClient {
   const std::shared_ptr<grpc::Channel> channel_;
   const std::unique_ptr<v1::FineTuneService::Stub> jobs_;
   const std::unique_ptr<v1::FileService::Stub> files_;
+  const std::unique_ptr<v1::QueueService::Stub> queues_;
   const std::unique_ptr<v1::WorkerDirectoryService::Stub> workers_;
 };
 

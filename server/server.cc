@@ -121,7 +121,13 @@ absl::Status Server::StartScheduler(const ServerConfig& config) {
   dependencies.hub = &hub_;
   dependencies.clock = &common::Clock::Real();
   dependencies.ids = &common::IdGenerator::Real();
-  LONGLORA_ASSIGN_OR_RETURN(scheduler_, Scheduler::Create(config.scheduler, dependencies));
+  SchedulerOptions options = config.scheduler;
+  if (!config.queues.empty()) {
+    absl::StatusOr<QueuesConfig> queues = ReadQueuesConfig(config.queues);
+    if (!queues.ok()) return common::Annotate(queues.status(), "--queues");
+    options.queues = *std::move(queues);
+  }
+  LONGLORA_ASSIGN_OR_RETURN(scheduler_, Scheduler::Create(std::move(options), dependencies));
   loop_ = std::make_unique<SchedulerLoop>(*scheduler_, kTickInterval);
   return absl::OkStatus();
 }
@@ -134,6 +140,7 @@ absl::Status Server::Listen(const ServerConfig& config) {
       FineTuneServiceHandler::Dependencies{scheduler_.get(), events_.get(), artifacts_.get(),
                                            datasets_.get(), transfers_.get(), watches_.get()});
   file_service_ = std::make_unique<FileServiceHandler>(files_.get(), transfers_.get());
+  queue_service_ = std::make_unique<QueueServiceHandler>(scheduler_.get());
   worker_directory_ = std::make_unique<WorkerDirectoryHandler>(scheduler_.get());
   worker_service_ = std::make_unique<WorkerServiceHandler>(WorkerServiceHandler::Dependencies{
       scheduler_.get(), artifacts_.get(), files_.get(), transfers_.get()});
@@ -151,7 +158,8 @@ absl::Status Server::Listen(const ServerConfig& config) {
   SetLimits(builder);
   builder.AddListeningPort(config.listen, std::move(credentials), &port_);
   const std::vector<grpc::Service*> services = {fine_tune_service_.get(), file_service_.get(),
-                                                worker_directory_.get(), worker_service_.get()};
+                                                queue_service_.get(), worker_directory_.get(),
+                                                worker_service_.get()};
   for (grpc::Service* service : services) builder.RegisterService(service);
   std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> interceptors;
   interceptors.push_back(
@@ -167,7 +175,7 @@ absl::Status Server::Listen(const ServerConfig& config) {
   }
   for (const char* name :
        {v1::FineTuneService::service_full_name(), v1::FileService::service_full_name(),
-        v1::WorkerDirectoryService::service_full_name(),
+        v1::QueueService::service_full_name(), v1::WorkerDirectoryService::service_full_name(),
         worker::v1::WorkerService::service_full_name()}) {
     grpc_server_->GetHealthCheckService()->SetServingStatus(name, true);
   }

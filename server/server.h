@@ -14,6 +14,7 @@
 #include "server/api/dataset_check.h"
 #include "server/api/file_service.h"
 #include "server/api/fine_tune_service.h"
+#include "server/api/queue_service.h"
 #include "server/api/transfer.h"
 #include "server/api/watch_stream.h"
 #include "server/api/worker_directory_service.h"
@@ -70,6 +71,7 @@ class Server {
   std::unique_ptr<WatchStreams> watches_;
   std::unique_ptr<FineTuneServiceHandler> fine_tune_service_;
   std::unique_ptr<FileServiceHandler> file_service_;
+  std::unique_ptr<QueueServiceHandler> queue_service_;
   std::unique_ptr<WorkerDirectoryHandler> worker_directory_;
   std::unique_ptr<WorkerServiceHandler> worker_service_;
   std::unique_ptr<MetricsExporter> exporter_;

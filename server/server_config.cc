@@ -14,6 +14,8 @@ namespace {
 // worker's job waits for an hour.
 constexpr absl::Duration kMinLease = absl::Seconds(1);
 constexpr absl::Duration kMaxLease = absl::Hours(1);
+// Below, no model is loaded.
+constexpr absl::Duration kMinReadyTimeout = absl::Seconds(10);
 
 std::string CheckLease(const std::string& text) {
   absl::Duration duration;
@@ -28,7 +30,19 @@ std::string CheckStore(const std::string& url) {
              : "must be a postgresql:// URL";
 }
 
-void AddOptions(CLI::App& app, ServerConfig& config, std::string& lease) {
+std::string CheckReadyTimeout(const std::string& text) {
+  absl::Duration duration;
+  if (!absl::ParseDuration(text, &duration)) return "write a duration like 20m or 2h";
+  return duration >= kMinReadyTimeout ? "" : "must be at least 10s";
+}
+
+// As the flags take them.
+struct DurationTexts {
+  std::string lease;
+  std::string ready_timeout;
+};
+
+void AddOptions(CLI::App& app, ServerConfig& config, DurationTexts& durations) {
   app.set_config("--config", "", "File with the same keys, like data-dir = \"/var/lib/longlora\"");
   app.allow_config_extras(CLI::config_extras_mode::error);
   app.set_version_flag("--version", std::string(LONGLORA_VERSION));
@@ -62,9 +76,16 @@ void AddOptions(CLI::App& app, ServerConfig& config, std::string& lease) {
       ->transform(CLI::AsSizeValue(false))
       ->check(CLI::PositiveNumber)
       ->capture_default_str();
-  app.add_option("--lease-duration", lease, "How long a worker may go on without the server")
+  app.add_option("--lease-duration", durations.lease,
+                 "How long a worker may go on without the server")
       ->check(CLI::Validator(CheckLease, "DURATION"))
       ->capture_default_str();
+  app.add_option("--ready-timeout", durations.ready_timeout,
+                 "How long an attempt may take from its devices to its first step")
+      ->check(CLI::Validator(CheckReadyTimeout, "DURATION"))
+      ->capture_default_str();
+  app.add_option("--queues", config.queues,
+                 "YAML file with the queues and their quotas (default: one queue without limits)");
   app.add_option("--log-level", config.log_level, "What is worth a line on standard error")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
       ->capture_default_str();
@@ -92,10 +113,11 @@ std::variant<ServerConfig, DataCopyCommand, int> ParseServerConfig(int argc,
                                                                    const char* const* argv) {
   ServerConfig config;
   DataCopyCommand copy;
-  std::string lease = absl::FormatDuration(config.scheduler.lease_duration);
+  DurationTexts durations = {absl::FormatDuration(config.scheduler.lease_duration),
+                             absl::FormatDuration(config.scheduler.ready_timeout)};
   CLI::App app("Takes fine-tuning jobs, gives them to workers, keeps what they produce.",
                "longlora-server");
-  AddOptions(app, config, lease);
+  AddOptions(app, config, durations);
   const std::vector<CLI::App*> copies = AddDataCopies(app, copy);
   // CLI11 reports by exception; it goes no further than here.
   try {
@@ -105,7 +127,8 @@ std::variant<ServerConfig, DataCopyCommand, int> ParseServerConfig(int argc,
   }
   if (copies[0]->parsed()) return DataCopyCommand{false, config.data_dir, copy.to};
   if (copies[1]->parsed()) return DataCopyCommand{true, copy.from, config.data_dir};
-  absl::ParseDuration(lease, &config.scheduler.lease_duration);
+  absl::ParseDuration(durations.lease, &config.scheduler.lease_duration);
+  absl::ParseDuration(durations.ready_timeout, &config.scheduler.ready_timeout);
   return config;
 }
 

@@ -105,6 +105,7 @@ absl::Status Worker::Describe(const WorkerConfig& config, const std::string& wor
   environment_.mark_prefix = absl::StrCat(worker_id, "/");
   environment_.roots = {.model_dir = Absolute(config.model_dir),
                         .allowed_roots = config.allowed_roots};
+  environment_.labels = config.labels;
   environment_.attempts_directory = absl::StrCat(work_dir, "/attempts");
   environment_.token_cache_directory = absl::StrCat(work_dir, "/tokens");
   environment_.environment = InheritedEnvironment();

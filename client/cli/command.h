@@ -54,6 +54,7 @@ void AddCancel(CLI::App& app, Action& chosen);
 void AddDelete(CLI::App& app, Action& chosen);
 void AddCheckpoints(CLI::App& app, Action& chosen);
 void AddDownload(CLI::App& app, Action& chosen);
+void AddQueue(CLI::App& app, Action& chosen);
 void AddWorkers(CLI::App& app, Action& chosen);
 void AddWorkerScheduling(CLI::App& app, Action& chosen);  // cordon, drain, uncordon
 

@@ -21,7 +21,7 @@ int Main(int argc, char** argv) {
   AddGlobalOptions(app, environment.options);
   for (const auto add :
        {AddSubmit, AddEstimate, AddGet, AddList, AddWatch, AddLogs, AddPause, AddResume, AddCancel,
-        AddDelete, AddCheckpoints, AddDownload, AddWorkers, AddWorkerScheduling}) {
+        AddDelete, AddCheckpoints, AddDownload, AddQueue, AddWorkers, AddWorkerScheduling}) {
     add(app, chosen);
   }
   // CLI11 reports by exceptions, the wish for help included.

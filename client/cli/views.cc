@@ -167,6 +167,10 @@ std::string RenderJob(const v1::FineTuneJob& job, absl::Time now, absl::TimeZone
   if (job.has_schedule_reason()) {
     Line(text, "Waits for", DescribeWait(job.schedule_reason()));
     Line(text, "Jobs ahead", absl::StrCat(job.schedule_reason().jobs_ahead()));
+    if (job.schedule_reason().has_estimated_start_time()) {
+      const absl::Duration left = ToTime(job.schedule_reason().estimated_start_time()) - now;
+      Line(text, "Starts in", ShortDuration(std::max(left, absl::ZeroDuration())));
+    }
   }
   if (job.has_failure()) Line(text, "Failure", DescribeFailure(job.failure()));
   if (job.has_create_time()) Line(text, "Created", TimeAndAge(job.create_time(), now, zone));
@@ -180,6 +184,7 @@ std::string RenderJob(const v1::FineTuneJob& job, absl::Time now, absl::TimeZone
     Line(text, "Ended", ended);
   }
   AppendProgress(text, job);
+  Line(text, "Time", DescribeLedger(job.ledger()));
   AppendAttempts(text, job, now);
   AppendSpec(text, job);
   return text;

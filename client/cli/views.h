@@ -1,5 +1,5 @@
-// What `get`, `list`, `workers`, `estimate` and `checkpoints` show to people. Pure: `now` gives the
-// ages.
+// What `get`, `list`, `queue`, `workers`, `estimate` and `checkpoints` show to people. Pure: `now`
+// gives the ages.
 #ifndef LONGLORA_CLIENT_CLI_VIEWS_H_
 #define LONGLORA_CLIENT_CLI_VIEWS_H_
 
@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "longlora/v1/fine_tune_job.pb.h"
 #include "longlora/v1/fine_tune_service.pb.h"
+#include "longlora/v1/queue_service.pb.h"
 #include "longlora/v1/worker_directory_service.pb.h"
 
 namespace longlora::client {
@@ -21,6 +22,13 @@ std::string RenderJobs(const std::vector<v1::FineTuneJob>& jobs, absl::Time now)
 
 // One line a worker, with its devices and models.
 std::string RenderWorkers(const v1::ListWorkersResponse& workers, absl::Time now);
+
+// One line a queue, and one a job that waits (queue_views.cc).
+std::string RenderQueues(const v1::ListQueuesResponse& queues);
+std::string RenderQueuedJobs(const v1::ListQueuedJobsResponse& jobs, absl::Time now);
+
+// The shares of the device time of a job; empty when there is none yet.
+std::string DescribeLedger(const v1::DeviceLedger& ledger);
 
 // One line a part of the memory and their sum; then one line a worker, when there are any.
 std::string RenderEstimate(const v1::EstimateFineTuneJobResponse& estimate);

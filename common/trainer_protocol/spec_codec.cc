@@ -110,6 +110,8 @@ void Visit(Archive& a, ResourceSpec& s) {
   a.Field("devices_per_node", s.devices_per_node);
   a.Field("context_parallel", s.context_parallel);
   a.Field("shard_base", s.shard_base);
+  a.Field("worker_labels", s.worker_labels);
+  a.Field("max_duration_seconds", s.max_duration_seconds);
 }
 template <typename Archive>
 void Visit(Archive& a, TrainSpec& s) {
@@ -125,6 +127,7 @@ void Visit(Archive& a, TrainSpec& s) {
   a.Field("export", s.export_options);
   a.Field("resources", s.resources);
   a.Field("priority", s.priority);
+  a.Field("queue", s.queue);
 }
 
 template <typename T>

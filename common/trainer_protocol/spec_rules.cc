@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "common/ids/names.h"
 #include "common/trainer_protocol/spec_names.h"
 
 namespace longlora::common {
@@ -13,6 +14,8 @@ namespace {
 
 constexpr int64_t kMaxSequenceLength = 1 << 20;
 constexpr int64_t kMaxSteps = 100'000'000;
+constexpr int64_t kMinDurationSeconds = 60;
+constexpr int64_t kMaxDurationSeconds = 10LL * 366 * 86'400;
 
 // Collects what is wrong; one method a kind of rule.
 class Rules {
@@ -233,6 +236,15 @@ void CheckResources(const ResourceSpec& resources, Rules& rules) {
   rules.AtLeast<int32_t>("resources.context_parallel", resources.context_parallel, 1);
   rules.NotYet("resources.context_parallel", resources.context_parallel > 1, "use 1");
   rules.NotYet("resources.shard_base", resources.shard_base, "use false");
+  for (const std::string& label : resources.worker_labels) {
+    if (IsWorkerLabel(label)) continue;
+    rules.Add("resources.worker_labels",
+              absl::StrCat("\"", label, "\" is no label: expected key=value"));
+  }
+  if (resources.max_duration_seconds != 0) {
+    rules.Between<int64_t>("resources.max_duration_seconds", resources.max_duration_seconds,
+                           kMinDurationSeconds, kMaxDurationSeconds);
+  }
 }
 
 }  // namespace
@@ -254,6 +266,9 @@ std::vector<SpecViolation> FindViolations(const TrainSpec& spec) {
   CheckResults(spec, rules);
   CheckResources(spec.resources, rules);
   rules.Between<int32_t>("priority", spec.priority, -1000, 1000);
+  if (!IsQueueName(spec.queue)) {
+    rules.Add("queue", "must be 1 to 63 of a-z, 0-9 and -, with a letter or digit at both ends");
+  }
   return rules.Take();
 }
 

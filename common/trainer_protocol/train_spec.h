@@ -116,8 +116,10 @@ struct ResourceSpec {
   Device device = Device::kCuda;
   int32_t nodes = 1;
   int32_t devices_per_node = 1;
-  int32_t context_parallel = 1;  // ranks that share one row
-  bool shard_base = false;       // frozen layers stored once across ranks
+  int32_t context_parallel = 1;            // ranks that share one row
+  bool shard_base = false;                 // frozen layers stored once across ranks
+  std::vector<std::string> worker_labels;  // key=value, that the worker must have
+  int64_t max_duration_seconds = 0;        // of all attempts together; 0: no bound
 };
 
 struct TrainSpec {
@@ -133,6 +135,7 @@ struct TrainSpec {
   ExportSpec export_options;  // key "export"
   ResourceSpec resources;
   int32_t priority = 0;
+  std::string queue = "default";
 };
 
 }  // namespace longlora::common

@@ -187,6 +187,7 @@ void Visit(Archive& archive, Event& event)
   archive.Field("memory_bytes", event.memory_bytes);
   archive.Optional("skipped", event.skipped);
   archive.Optional("skipped_steps", event.skipped_steps);
+  archive.Optional("checkpoint_seconds", event.checkpoint_seconds);
 }
 
 template <typename Archive, typename Event>

@@ -45,6 +45,8 @@ struct StepEvent {
   int64_t memory_bytes = 0;        // peak of rank 0: resident set on CPU, allocated on CUDA
   bool skipped = false;            // no update was made: loss or grad_norm is not finite
   int64_t skipped_steps = 0;       // of the whole job so far, with this one
+  // That the loop waited for a checkpoint's copy since the step before.
+  double checkpoint_seconds = 0.0;
 };
 
 // Loss over the targets that have [begin, end) tokens of their document before them in the row.

@@ -1,8 +1,10 @@
 #include "server/metrics/server_metrics.h"
 
+#include <initializer_list>
 #include <utility>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/strip.h"
 
 namespace longlora::server {
 namespace {
@@ -29,11 +31,14 @@ class FamilyBuilder {
     family_.metric.push_back(Sample(value));
     return *this;
   }
-  FamilyBuilder& Add(std::string label, std::string label_value, double value) {
+  FamilyBuilder& Add(std::vector<ClientMetric::Label> labels, double value) {
     ClientMetric sample = Sample(value);
-    sample.label.push_back({std::move(label), std::move(label_value)});
+    sample.label = std::move(labels);
     family_.metric.push_back(std::move(sample));
     return *this;
+  }
+  FamilyBuilder& Add(std::string label, std::string label_value, double value) {
+    return Add({{std::move(label), std::move(label_value)}}, value);
   }
   MetricFamily Build() { return std::move(family_); }
 
@@ -101,6 +106,49 @@ void AddCounterFamilies(const SchedulerCounters& counters, std::vector<MetricFam
   families.push_back(attempts.Build());
   families.push_back(events.Build());
   families.push_back(tokens.Build());
+}
+
+void AddQueueFamilies(const SchedulerSnapshot& snapshot, std::vector<MetricFamily>& families) {
+  FamilyBuilder used = Gauge("longlora_queue_devices_used", "Devices that a queue's jobs have.");
+  FamilyBuilder nominal =
+      Gauge("longlora_queue_devices_nominal", "Devices that a queue can always have.");
+  FamilyBuilder usage = Gauge("longlora_queue_weighted_usage_seconds",
+                              "Decayed device-seconds of a queue over its weight.");
+  FamilyBuilder running = Gauge("longlora_queue_running_jobs", "Jobs of a queue with devices.");
+  FamilyBuilder waiting = Gauge("longlora_queue_waiting_jobs", "Jobs of a queue that wait.");
+  FamilyBuilder seconds =
+      Counter("longlora_device_seconds_total",
+              "Device-seconds of ended attempts, by queue and by what the devices did.");
+  for (const v1::Queue& queue : snapshot.queues) {
+    const std::string name(absl::StripPrefix(queue.name(), "queues/"));
+    usage.Add("queue", name, queue.weighted_usage());
+    running.Add("queue", name, queue.running_job_count());
+    waiting.Add("queue", name, queue.queued_job_count());
+    for (const v1::DeviceQuota& quota : queue.quotas()) {
+      used.Add({{"queue", name}, {"kind", quota.kind()}}, quota.used());
+      nominal.Add({{"queue", name}, {"kind", quota.kind()}}, quota.nominal());
+    }
+  }
+  for (const auto& [queue, ledger] : snapshot.counters.ledgers) {
+    for (const auto& [what, amount] : std::initializer_list<std::pair<const char*, double>>{
+             {"preparing", ledger.preparing()},
+             {"training", ledger.training()},
+             {"recomputed", ledger.recomputed()},
+             {"evaluating", ledger.evaluating()},
+             {"checkpointing", ledger.checkpointing()},
+             {"stalled", ledger.stalled()},
+             {"finishing", ledger.finishing()},
+             {"stopping", ledger.stopping()}}) {
+      seconds.Add({{"queue", queue}, {"use", what}}, amount);
+    }
+  }
+  FamilyBuilder preempted =
+      Counter("longlora_preemptions_total", "Jobs that had to make room for another.");
+  preempted.Add(ToDouble(snapshot.counters.jobs_preempted));
+  for (FamilyBuilder* family :
+       {&used, &nominal, &usage, &running, &waiting, &seconds, &preempted}) {
+    families.push_back(family->Build());
+  }
 }
 
 void AddJobFamilies(const std::vector<LiveJobSnapshot>& jobs, std::vector<MetricFamily>& families) {
@@ -179,6 +227,7 @@ std::vector<prometheus::MetricFamily> ServerMetrics::Collect() const {
   const SchedulerSnapshot snapshot = snapshot_();
   AddServiceFamilies(snapshot, families);
   AddCounterFamilies(snapshot.counters, families);
+  AddQueueFamilies(snapshot, families);
   AddJobFamilies(snapshot.live_jobs, families);
   return families;
 }

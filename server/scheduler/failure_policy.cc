@@ -9,17 +9,25 @@ namespace longlora::server {
 namespace {
 
 // Trying these again would end the same way. Every other reason of the API is the system's.
-constexpr std::array<absl::string_view, 6> kJobFaults = {"INVALID_SPEC",  "DATASET_INVALID",
-                                                         "MODEL_INVALID", "ADAPTER_INVALID",
-                                                         "OUT_OF_MEMORY", "NON_FINITE"};
+constexpr std::array<absl::string_view, 7> kJobFaults = {
+    "INVALID_SPEC",  "DATASET_INVALID", "MODEL_INVALID",        "ADAPTER_INVALID",
+    "OUT_OF_MEMORY", "NON_FINITE",      "MAX_DURATION_EXCEEDED"};
+
+// Whether an attempt that stopped by this eviction failed all the same.
+bool IsFailure(const v1::Eviction& eviction) {
+  return eviction.reason() == "READY_TIMEOUT" || eviction.reason() == "MAX_DURATION_EXCEEDED";
+}
 
 // The failure of an end that is no success, before it is judged.
-v1::Failure FailureOf(const AttemptEnd& end) {
+v1::Failure FailureOf(const AttemptEnd& end, const AttemptFacts& facts) {
   switch (end.how) {
     case AttemptEnd::How::kSucceeded:
       return MakeFailure("TRANSFER_FAILED",
                          "the worker reported success, but its results never reached the server");
     case AttemptEnd::How::kStopped:
+      if (facts.eviction.has_value()) {
+        return MakeFailure(facts.eviction->reason(), facts.eviction->message());
+      }
       return MakeFailure("WORKER_LOST", "the worker stopped the attempt without being asked to");
     case AttemptEnd::How::kFailed:
       if (end.failure.reason().empty()) {
@@ -58,11 +66,12 @@ Verdict JudgeAttempt(const AttemptEnd& end, const AttemptFacts& facts) {
   if (pausing && end.how == AttemptEnd::How::kStopped) {
     return {JobTrigger::kRelease, v1::Attempt::PAUSED, std::nullopt};
   }
-  if (facts.evicted && end.how == AttemptEnd::How::kStopped) {
+  if (facts.eviction.has_value() && !IsFailure(*facts.eviction) &&
+      end.how == AttemptEnd::How::kStopped) {
     return {JobTrigger::kRequeue, v1::Attempt::EVICTED, std::nullopt};
   }
 
-  v1::Failure failure = FailureOf(end);
+  v1::Failure failure = FailureOf(end, facts);
   if (pausing && failure.fault() == v1::Failure::SYSTEM) {
     failure.set_retried(true);  // once its user resumes the job
     return {JobTrigger::kRelease, v1::Attempt::FAILED, std::move(failure)};

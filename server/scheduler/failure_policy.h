@@ -39,8 +39,8 @@ struct AttemptFacts {
   v1::FineTuneJob::State job_state = v1::FineTuneJob::RUNNING;  // one with an active attempt
   bool results_committed = false;                               // by this attempt
   int32_t failures_before = 0;  // attempts in a row that failed before it without a new checkpoint
-  bool checkpoint_committed = false;  // by this attempt: it got further than the one before
-  bool evicted = false;               // the server asked it to end, to go on elsewhere
+  bool checkpoint_committed = false;     // by this attempt: it got further than the one before
+  std::optional<v1::Eviction> eviction;  // the server asked it to end
   int32_t failed_attempts_max = 3;
 };
 
@@ -53,7 +53,8 @@ v1::Failure MakeFailure(absl::string_view reason, absl::string_view message);
 
 // Committed results make a success of any end: nothing is left to do. A fault of the job is never
 // retried; one of the system is, until failed_attempts_max attempts in a row ended so without a new
-// checkpoint. An evicted attempt that stopped as it was asked to is no failure: another follows. A
+// checkpoint. An evicted attempt that stopped as it was asked to is no failure, and another
+// follows, unless it was evicted for a limit that it broke: READY_TIMEOUT, MAX_DURATION_EXCEEDED. A
 // job that pauses is PAUSED by any end that would not make it final for a fault of its
 // own.
 Verdict JudgeAttempt(const AttemptEnd& end, const AttemptFacts& facts);

@@ -7,6 +7,7 @@
 #include "common/status/status_macros.h"
 #include "common/trainer_protocol/train_spec.h"
 #include "server/events/event_log.h"
+#include "server/scheduler/device_ledger.h"
 #include "server/scheduler/progress.h"
 #include "server/store/resource_names.h"
 #include "server/store/timestamps.h"
@@ -36,6 +37,29 @@ std::vector<int64_t> StepsToDrop(std::vector<const v1::Checkpoint*> checkpoints,
     }
   }
   return dropped;
+}
+
+LedgerFacts LedgerFactsOf(const StoredJob& job) {
+  LedgerFacts facts;
+  facts.devices = job.record.attempts().rbegin()->device_ids_size();
+  facts.start = FromTimestamp(job.record.job().attempts().rbegin()->start_time());
+  for (const internal::v1::AttemptRecord& attempt : job.record.attempts()) {
+    facts.steps_before = std::max(facts.steps_before, attempt.last_step());
+  }
+  return facts;
+}
+
+LastStretch LastStretchOf(const StoredJob& job) {
+  const v1::FineTuneJob::State state = job.record.job().state();
+  if (state == v1::FineTuneJob::CANCELLING || state == v1::FineTuneJob::PAUSING ||
+      job.record.job().attempts().rbegin()->has_eviction()) {
+    return LastStretch::kStopping;
+  }
+  if (job.record.results_attempt() == PresentAttempt(job) ||
+      job.cursor.progress.ledger().finishing() > 0.0) {
+    return LastStretch::kFinishing;
+  }
+  return state == v1::FineTuneJob::PREPARING ? LastStretch::kPreparing : LastStretch::kStalled;
 }
 
 int32_t FailuresInARow(const internal::v1::JobRecord& record) {
@@ -170,8 +194,15 @@ absl::Status JobEditor::EndAttempt(const Verdict& verdict, absl::Time retry_time
   }
   record_changed_ = true;
   v1::Attempt& attempt = present_attempt();
+  v1::Progress& progress = transaction_.cursor.progress;
+  CloseLedger(LastStretchOf(job_), now_, LedgerFactsOf(job_), progress);
   attempt.set_state(verdict.attempt_state);
-  *attempt.mutable_end_time() = ToTimestamp(now_);
+  // Not now_: the date may have jumped back, and the ledger is of exactly this time.
+  *attempt.mutable_end_time() = progress.ledger_time();
+  *attempt.mutable_ledger() = progress.ledger();
+  AddLedger(progress.ledger(), *job_.record.mutable_job()->mutable_ledger());
+  progress.clear_ledger();
+  job_.record.mutable_attempts()->rbegin()->set_last_step(progress.step());
   if (verdict.failure.has_value()) *attempt.mutable_failure() = *verdict.failure;
   AppendAttempt();
   if (verdict.trigger == JobTrigger::kRequeue && verdict.failure.has_value()) {
@@ -184,6 +215,7 @@ absl::Status JobEditor::RecordEvents(const std::vector<v1::JobEvent>& events) {
   for (v1::JobEvent event : events) {
     event.set_attempt(PresentAttempt(job_));
     UpdateProgress(event, transaction_.cursor.progress);
+    AccountEvent(event, now_, LedgerFactsOf(job_), transaction_.cursor.progress);
     const bool prepared = event.has_prepared();
     Append(std::move(event));
     ++transaction_.cursor.acknowledged_sequence;
@@ -274,7 +306,8 @@ AttemptFacts FactsOf(const StoredJob& job, int32_t failed_attempts_max) {
   facts.results_committed = job.record.results_attempt() == PresentAttempt(job);
   facts.failures_before = FailuresInARow(job.record);
   facts.checkpoint_committed = job.record.attempts().rbegin()->checkpoint_count() > 0;
-  facts.evicted = job.record.job().attempts().rbegin()->has_eviction();
+  const v1::Attempt& attempt = *job.record.job().attempts().rbegin();
+  if (attempt.has_eviction()) facts.eviction = attempt.eviction();
   facts.failed_attempts_max = failed_attempts_max;
   return facts;
 }

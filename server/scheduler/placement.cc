@@ -1,135 +1,133 @@
 #include "server/scheduler/placement.h"
 
 #include <algorithm>
-#include <map>
 #include <optional>
+#include <set>
 #include <tuple>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "server/scheduler/device_pools.h"
+#include "server/scheduler/preemption.h"
+#include "server/scheduler/queue_shares.h"
 
 namespace longlora::server {
 namespace {
 
-// Jobs that ask for the same: equal for every worker, so decided once.
-using Demand = std::tuple<absl::string_view, absl::string_view, absl::string_view, int32_t>;
-
-struct Candidates {
-  std::vector<size_t> workers;  // that have the model, the adapter and enough devices, free or not
-  WaitReason reason = WaitReason::kWaitingForDevices;  // of a job that cannot be placed
-  // No worker has enough left. Stays true for the rest of a pass: devices are only taken.
-  bool exhausted = false;
-};
-
-int32_t CountDevices(const PlacementWorker& worker, absl::string_view kind, bool only_free) {
-  return static_cast<int32_t>(std::count_if(
-      worker.devices.begin(), worker.devices.end(),
-      [&](const auto& device) { return device.kind == kind && !(only_free && device.used); }));
-}
-
 class Planner {
  public:
-  explicit Planner(std::vector<PlacementWorker> workers)
-      : workers_(std::move(workers)), reserved_(workers_.size(), false) {
-    // Equal choices must not depend on the order of arrival.
-    std::sort(workers_.begin(), workers_.end(),
-              [](const auto& a, const auto& b) { return a.id < b.id; });
-  }
+  explicit Planner(const PlacementInput& input)
+      : jobs_(input.jobs),
+        running_(input.running),
+        queues_(input),
+        pools_(input.workers, input.running),
+        preemption_(*input.queues, input.running, queues_, pools_) {}
+
+  QueueShare& QueueOf(const PlacementRequest& job) { return queues_.Find(job.queue); }
 
   void Take(const PlacementRequest& job) {
     if (job.backing_off) return Wait(job, WaitReason::kBackOff);
-    Candidates& candidates = FindCandidates(job);
+    QueueShare& queue = queues_.Find(job.queue);
+    if (queue.config == nullptr) return Wait(job, WaitReason::kNoQueue);
+    QuotaUse& use = queue.UseOf(job.device_kind);
+    if (use.limit.has_value() && *use.limit < job.device_count) {
+      return Wait(job, WaitReason::kQuotaTooSmall);
+    }
+    Candidates& candidates = pools_.CandidatesOf(job);
     if (candidates.workers.empty()) return Wait(job, candidates.reason);
+    if (use.blocked) return WaitForQuota(job, queue);
+    if (!use.Allows(job.device_count)) {
+      use.blocked = true;
+      MakeRoom(job, use, candidates);
+      return WaitForQuota(job, queue);
+    }
     if (!candidates.exhausted) {
-      if (const std::optional<size_t> best = BestFit(job, candidates); best.has_value()) {
-        return Assign(job, workers_[*best]);
+      if (const std::optional<size_t> best = pools_.BestFit(job, candidates); best.has_value()) {
+        return Assign(job, queue, use, *best);
       }
       candidates.exhausted = true;
-      Reserve(job, candidates);
+    }
+    if (!MakeRoom(job, use, candidates) && !std::exchange(candidates.reserved, true)) {
+      pools_.ReserveNearest(job, candidates);
     }
     Wait(job, WaitReason::kWaitingForDevices);
   }
 
-  PlacementPlan TakePlan() { return std::move(plan_); }
+  PlacementPlan TakePlan() {
+    plan_.retry_after = preemption_.retry_after();
+    return std::move(plan_);
+  }
 
  private:
-  Candidates& FindCandidates(const PlacementRequest& job) {
-    const Demand demand(job.base_model, job.initial_adapter, job.device_kind, job.device_count);
-    const auto [found, is_new] = candidates_.try_emplace(demand);
-    if (!is_new) return found->second;
-    Candidates& candidates = found->second;
-    bool model_found = false;
-    for (size_t i = 0; i < workers_.size(); ++i) {
-      const PlacementWorker& worker = workers_[i];
-      if (!CanRead(job.base_model, worker.models, worker.allowed_roots)) continue;
-      if (!job.initial_adapter.empty() && !CanRead(job.initial_adapter, {}, worker.allowed_roots))
-        continue;
-      model_found = true;
-      if (CountDevices(worker, job.device_kind, false) >= job.device_count) {
-        candidates.workers.push_back(i);
-      }
+  // Asks others to end for the job and keeps their devices for it; false: nobody has to. Until they
+  // have left, later passes find their devices on the way and ask no more of anybody.
+  bool MakeRoom(const PlacementRequest& job, QuotaUse& use, Candidates& candidates) {
+    if (candidates.cannot_preempt.contains(job.queue)) return false;
+    const std::optional<Room> room = preemption_.Find(job, candidates.workers);
+    if (!room.has_value()) {
+      candidates.cannot_preempt.insert(job.queue);
+      return false;
     }
-    if (workers_.empty()) {
-      candidates.reason = WaitReason::kNoWorker;
-    } else if (candidates.workers.empty()) {
-      candidates.reason = model_found ? WaitReason::kNoDevices : WaitReason::kNoModel;
+    for (const size_t victim : room->victims) {
+      preemption_.Take(victim);
+      pools_.Leave(room->worker, running_[victim].device_kind, running_[victim].device_count);
+      plan_.preempted.push_back({running_[victim].id, job.id});
     }
-    return candidates;
+    pools_.Reserve(job, room->worker);
+    use.promised += job.device_count;
+    return true;
   }
 
-  std::optional<size_t> BestFit(const PlacementRequest& job, const Candidates& candidates) const {
-    std::optional<size_t> best;
-    int32_t best_left = 0;
-    for (const size_t i : candidates.workers) {
-      if (reserved_[i]) continue;
-      const int32_t left = CountDevices(workers_[i], job.device_kind, true) - job.device_count;
-      if (left < 0 || (best.has_value() && left >= best_left)) continue;
-      best = i;
-      best_left = left;
-    }
-    return best;
-  }
-
-  // The nearest worker is the one with the most free devices. Nothing is placed on it while it is
-  // reserved, so its free devices only grow, and the choice moves only to a worker that is nearer
-  // still.
-  void Reserve(const PlacementRequest& job, const Candidates& candidates) {
-    std::optional<size_t> nearest;
-    int32_t nearest_free = -1;
-    for (const size_t i : candidates.workers) {
-      if (reserved_[i]) return;
-      const int32_t free = CountDevices(workers_[i], job.device_kind, true);
-      if (free > nearest_free) {
-        nearest = i;
-        nearest_free = free;
-      }
-    }
-    if (nearest.has_value()) reserved_[*nearest] = true;
-  }
-
-  void Assign(const PlacementRequest& job, PlacementWorker& worker) {
-    PlacedJob placed{std::string(job.id), worker.id, {}};
-    for (PlacementWorker::DeviceState& device : worker.devices) {
-      if (static_cast<int32_t>(placed.device_ids.size()) == job.device_count) break;
-      if (device.kind != job.device_kind || device.used) continue;
-      device.used = true;
-      placed.device_ids.push_back(device.id);
-    }
-    plan_.placed.push_back(std::move(placed));
+  void Assign(const PlacementRequest& job, QueueShare& queue, QuotaUse& use, size_t worker) {
+    plan_.placed.push_back(
+        {IndexOf(job), job.id, pools_.workers()[worker].id, pools_.Take(job, worker)});
+    use.used += job.device_count;
+    use.staying += job.device_count;
+    queue.Charge(job.device_count);
   }
 
   void Wait(const PlacementRequest& job, WaitReason reason) {
-    plan_.waiting.push_back({std::string(job.id), reason, waiting_by_reason_[reason]++});
+    plan_.waiting.push_back({IndexOf(job), job.id, reason, waiting_by_reason_[reason]++});
   }
 
-  std::vector<PlacementWorker> workers_;
-  std::vector<bool> reserved_;
-  std::map<Demand, Candidates> candidates_;
+  void WaitForQuota(const PlacementRequest& job, QueueShare& queue) {
+    plan_.waiting.push_back(
+        {IndexOf(job), job.id, WaitReason::kWaitingForQuota, queue.quota_waiters++});
+  }
+
+  size_t IndexOf(const PlacementRequest& job) const {
+    return static_cast<size_t>(&job - jobs_.data());
+  }
+
+  const std::vector<PlacementRequest>& jobs_;
+  const std::vector<RunningJob>& running_;
+  QueueShares queues_;
+  DevicePools pools_;
+  Preemption preemption_;
   std::map<WaitReason, int32_t> waiting_by_reason_;
   PlacementPlan plan_;
 };
+
+// The jobs of one queue that are still to be looked at, in their order.
+struct Line {
+  std::vector<const PlacementRequest*> jobs;
+  size_t next = 0;
+};
+
+std::map<absl::string_view, Line> LineUp(const std::vector<PlacementRequest>& jobs) {
+  std::map<absl::string_view, Line> lines;
+  for (const PlacementRequest& job : jobs) lines[job.queue].jobs.push_back(&job);
+  for (auto& [queue, line] : lines) {
+    std::sort(line.jobs.begin(), line.jobs.end(),
+              [](const PlacementRequest* a, const PlacementRequest* b) {
+                return std::make_pair(-int64_t{a->priority}, a->order) <
+                       std::make_pair(-int64_t{b->priority}, b->order);
+              });
+  }
+  return lines;
+}
 
 }  // namespace
 
@@ -143,6 +141,12 @@ absl::string_view WaitReasonCode(WaitReason reason) {
       return "NO_DEVICES";
     case WaitReason::kWaitingForDevices:
       return "WAITING_FOR_DEVICES";
+    case WaitReason::kWaitingForQuota:
+      return "WAITING_FOR_QUOTA";
+    case WaitReason::kQuotaTooSmall:
+      return "QUOTA_TOO_SMALL";
+    case WaitReason::kNoQueue:
+      return "NO_QUEUE";
     case WaitReason::kBackOff:
       return "BACK_OFF";
   }
@@ -171,14 +175,28 @@ int32_t DeviceCountOf(const v1::FineTuneSpec& spec) {
   return spec.resources().has_devices_per_node() ? spec.resources().devices_per_node() : 1;
 }
 
-PlacementPlan PlanPlacement(std::vector<PlacementRequest> jobs,
-                            std::vector<PlacementWorker> workers) {
-  std::sort(jobs.begin(), jobs.end(), [](const PlacementRequest& a, const PlacementRequest& b) {
-    return std::make_tuple(-int64_t{a.priority}, a.order) <
-           std::make_tuple(-int64_t{b.priority}, b.order);
-  });
-  Planner planner(std::move(workers));
-  for (const PlacementRequest& job : jobs) planner.Take(job);
+absl::string_view QueueOf(const v1::FineTuneSpec& spec) {
+  return spec.has_queue() ? absl::string_view(spec.queue()) : kDefaultQueue;
+}
+
+PlacementPlan PlanPlacement(const PlacementInput& input) {
+  Planner planner(input);
+  std::map<absl::string_view, Line> lines = LineUp(input.jobs);
+  // The queues whose turn is still to come. A turn changes only with what its own queue gets, and
+  // with what others give up for it, which its next turn sees.
+  std::set<std::pair<Turn, Line*>> turns;
+  const auto wait_for_turn = [&](Line& line) {
+    if (line.next == line.jobs.size()) return;
+    const PlacementRequest& next = *line.jobs[line.next];
+    turns.insert({TurnOf(planner.QueueOf(next), next), &line});
+  };
+  for (auto& [queue, line] : lines) wait_for_turn(line);
+  while (!turns.empty()) {
+    Line& line = *turns.begin()->second;
+    turns.erase(turns.begin());
+    planner.Take(*line.jobs[line.next++]);
+    wait_for_turn(line);
+  }
   return planner.TakePlan();
 }
 

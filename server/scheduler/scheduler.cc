@@ -28,7 +28,7 @@ const std::string& BodyName(const v1::JobEvent& event) {
 }  // namespace
 
 Scheduler::Scheduler(SchedulerOptions options, Dependencies dependencies)
-    : options_(options), dependencies_(dependencies) {
+    : options_(std::move(options)), dependencies_(dependencies), usage_(options_.queues.half_life) {
   const google::protobuf::OneofDescriptor& bodies =
       *v1::JobEvent::descriptor()->FindOneofByName("body");
   for (int i = 0; i < bodies.field_count(); ++i) counters_.events_recorded[bodies.field(i)->name()];
@@ -38,8 +38,9 @@ Scheduler::~Scheduler() = default;
 
 absl::StatusOr<std::unique_ptr<Scheduler>> Scheduler::Create(SchedulerOptions options,
                                                              Dependencies dependencies) {
-  std::unique_ptr<Scheduler> scheduler(new Scheduler(options, dependencies));
+  std::unique_ptr<Scheduler> scheduler(new Scheduler(std::move(options), dependencies));
   LONGLORA_RETURN_IF_ERROR(common::Annotate(scheduler->Load(), "load the store"));
+  LONGLORA_RETURN_IF_ERROR(common::Annotate(scheduler->LoadUsage(), "load past usage"));
   return scheduler;
 }
 
@@ -88,6 +89,8 @@ Scheduler::LiveJob* Scheduler::FindLive(absl::string_view id) {
 
 void Scheduler::Index(LiveJob& live, Moment now) {
   const v1::FineTuneJob& job = live.job.record.job();
+  CountJob(live, 1);
+  NoteAttempt(live, now);
   if (job.state() == v1::FineTuneJob::QUEUED) {
     queued_[live.job.order] = &live;
     live.retry_at = now.monotonic;
@@ -106,8 +109,20 @@ void Scheduler::Index(LiveJob& live, Moment now) {
   }
 }
 
+void Scheduler::NoteAttempt(LiveJob& live, Moment now) {
+  if (live.attempt == PresentAttempt(live.job)) return;
+  live.attempt = PresentAttempt(live.job);
+  live.attempt_start = now.monotonic;
+  const v1::FineTuneJob& job = live.job.record.job();
+  if (!HasActiveAttempt(job.state())) return;
+  // One that began under an earlier server: its age is told by the date alone.
+  const absl::Duration age = now.date - FromTimestamp(job.attempts().rbegin()->start_time());
+  live.attempt_start = now.monotonic + -std::max(age, absl::ZeroDuration());
+}
+
 void Scheduler::Unindex(LiveJob& live) {
   const v1::FineTuneJob& job = live.job.record.job();
+  CountJob(live, -1);
   if (job.state() == v1::FineTuneJob::QUEUED) {
     queued_.erase(live.job.order);
   } else if (HasActiveAttempt(job.state())) {

@@ -28,6 +28,7 @@
 #include "common/time/clock.h"
 #include "longlora/v1/fine_tune_job.pb.h"
 #include "longlora/v1/fine_tune_spec.pb.h"
+#include "longlora/v1/queue_service.pb.h"
 #include "longlora/v1/worker_directory_service.pb.h"
 #include "longlora/worker/v1/worker_service.pb.h"
 #include "server/events/event_hub.h"
@@ -35,8 +36,10 @@
 #include "server/scheduler/job_editor.h"
 #include "server/scheduler/job_state_machine.h"
 #include "server/scheduler/placement.h"
+#include "server/scheduler/queue_usage.h"
 #include "server/scheduler/scheduler_options.h"
 #include "server/scheduler/scheduler_snapshot.h"
+#include "server/scheduler/start_estimate.h"
 #include "server/scheduler/worker_registry.h"
 #include "server/store/job_store.h"
 
@@ -58,6 +61,11 @@ struct JobPage {
   std::vector<v1::FineTuneJob> jobs;  // newest first
   int64_t next_before_order =
       0;  // for JobQuery::before_order of the next page; 0: this was the last
+};
+
+struct QueuedJobPage {
+  std::vector<v1::QueuedJob> jobs;  // in the order of placement
+  int32_t next_offset = 0;          // of the next page; 0: this was the last
 };
 
 // An artifact of a job and the attempt that wrote it: where server/artifacts keeps the content.
@@ -84,8 +92,9 @@ class Scheduler {
 
   // Accepts a job. OK: it is durable. A repeat with the same request_id and spec returns the first
   // job as it is now. ALREADY_EXISTS (REQUEST_ID_REUSED), FAILED_PRECONDITION (MODEL_UNAVAILABLE:
-  // no known worker has the base model, or may read the initial adapter), RESOURCE_EXHAUSTED
-  // (QUEUE_FULL). Nothing is stored on an error, nor with validate_only.
+  // no known worker has the base model, or may read the initial adapter), INVALID_ARGUMENT
+  // (SPEC_INVALID: there is no such queue, or it can never give what the job asks for),
+  // RESOURCE_EXHAUSTED (QUEUE_FULL). Nothing is stored on an error, nor with validate_only.
   absl::StatusOr<v1::FineTuneJob> Submit(const SubmitRequest& request) ABSL_LOCKS_EXCLUDED(mutex_);
   // What a user asks of a job: kPause, kResume or kCancel. PAUSED or CANCELLED at once when nothing
   // was running, else PAUSING or CANCELLING. NOT_FOUND (JOB_NOT_FOUND), FAILED_PRECONDITION
@@ -121,6 +130,13 @@ class Scheduler {
   absl::StatusOr<v1::Worker> SetScheduling(absl::string_view worker,
                                            v1::Worker::Scheduling scheduling)
       ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Every queue, sorted by name (scheduler_queues.cc).
+  std::vector<v1::Queue> ListQueues() ABSL_LOCKS_EXCLUDED(mutex_);
+  // The jobs of `queue` (its id; empty: of all queues) that wait, as the last placement saw them,
+  // without the first `offset`. NOT_FOUND (QUEUE_NOT_FOUND).
+  absl::StatusOr<QueuedJobPage> ListQueuedJobs(absl::string_view queue, int32_t offset,
+                                               int32_t limit) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // --- For workers (scheduler_synchronize.cc, scheduler_attempts.cc) ---
 
@@ -161,6 +177,15 @@ class Scheduler {
     common::MonotonicTime retry_at;  // a QUEUED job is not placed before
     std::optional<WaitReason> wait;  // of a QUEUED job, as the last placement saw it
     int32_t jobs_ahead = 0;
+    std::optional<absl::Time> estimated_start;
+    int32_t attempt = 0;                  // the newest, of which the next is known
+    common::MonotonicTime attempt_start;  // as far as it was seen by this server
+  };
+  // What the jobs of a queue have and want.
+  struct QueueCount {
+    std::map<std::string, int32_t, std::less<>> devices;  // held, by kind
+    int32_t running = 0;
+    int32_t queued = 0;
   };
   // A change handed to the store, to be awaited outside the lock.
   struct Handed {
@@ -189,6 +214,8 @@ class Scheduler {
   // Adds a job to the queue or to its worker's holdings, and takes it out again.
   void Index(LiveJob& live, Moment now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Unindex(LiveJob& live) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Takes down when a new attempt began.
+  void NoteAttempt(LiveJob& live, Moment now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Makes the editor's change the job's state and hands it to the store.
   Handed Apply(LiveJob& live, JobEditor editor, Moment now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Waits for what was handed over, wakes watchers, takes back what the store refused and lets go
@@ -207,6 +234,7 @@ class Scheduler {
   absl::StatusOr<Sight> Look(absl::string_view job) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // scheduler_submit.cc
+  absl::Status CheckQueue(const v1::FineTuneSpec& spec) const;
   absl::Status CheckModel(const v1::FineTuneSpec& spec) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The job that an earlier request with this request_id made; nullopt: there was none.
   absl::StatusOr<std::optional<v1::FineTuneJob>> FindRepeat(const std::string& request_id,
@@ -232,9 +260,30 @@ class Scheduler {
   // Evicts what DRAINING workers have.
   void Drain(Moment now, std::vector<Handed>& handed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  // scheduler_queues.cc
+  absl::Status LoadUsage() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Counts the job in, or out of, its queue.
+  void CountJob(const LiveJob& live, int32_t sign) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  PlacementInput DescribePlacement(Moment now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::vector<RunningJob> DescribeRunning(Moment now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::map<std::string, double, std::less<>> UsageAt(Moment now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Takes in why jobs wait.
+  void NoteWaiting(const PlacementInput& input, const PlacementPlan& plan, Moment now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void EstimateWaiting(const PlacementInput& input, Moment now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::vector<BusyDevice> DescribeDevices(const PlacementInput& input)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::string WaitMessage(const LiveJob& live) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  v1::Queue DescribeQueue(const std::string& name, double usage)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   // scheduler_reconcile.cc
   void ExpireLeases(Moment now, std::vector<Handed>& handed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Place(Moment now, std::vector<Handed>& handed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Evicts attempts that are not ready in time, and those of jobs that had their time.
+  void EnforceLimits(Moment now, std::vector<Handed>& handed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ForgetOldWorkers(Moment now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const SchedulerOptions options_;
@@ -256,6 +305,11 @@ class Scheduler {
   int64_t newest_order_ ABSL_GUARDED_BY(mutex_) = 0;
   bool placement_due_ ABSL_GUARDED_BY(mutex_) = true;
   common::MonotonicTime next_placement_ ABSL_GUARDED_BY(mutex_);  // not before
+  // Orders of the jobs that wait, as the last placement would take them.
+  std::vector<int64_t> waiting_ ABSL_GUARDED_BY(mutex_);
+  QueueUsage usage_ ABSL_GUARDED_BY(mutex_);  // of ended attempts
+  std::map<std::string, QueueCount, std::less<>> queue_counts_ ABSL_GUARDED_BY(mutex_);
+  common::MonotonicTime next_limit_check_ ABSL_GUARDED_BY(mutex_);
   std::map<v1::FineTuneJob::State, int64_t> jobs_by_state_ ABSL_GUARDED_BY(mutex_);
   SchedulerCounters counters_ ABSL_GUARDED_BY(mutex_);
 };

@@ -223,6 +223,10 @@ void Scheduler::EndAttempt(LiveJob& live, const AttemptEnd& end, Moment now,
                                   ? verdict.failure->reason()
                                   : v1::Attempt::State_Name(verdict.attempt_state);
   ++counters_.attempts_ended[outcome];
+  const v1::FineTuneJob& job = editor.job().record.job();
+  const v1::Attempt& attempt = *job.attempts().rbegin();
+  usage_.AddEnded(job, attempt);
+  AddLedger(attempt.ledger(), counters_.ledgers[std::string(QueueOf(job.spec()))]);
   handed.push_back(Apply(live, std::move(editor), now));
 }
 

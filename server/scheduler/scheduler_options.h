@@ -6,6 +6,7 @@
 
 #include "absl/time/time.h"
 #include "common/time/backoff.h"
+#include "server/scheduler/queue_config.h"
 
 namespace longlora::server {
 
@@ -24,6 +25,11 @@ struct SchedulerOptions {
   int32_t failed_attempts_max = 3;
   // Wait before another attempt. No jitter: jobs wait for devices, not for a service.
   common::BackoffPolicy back_off = {absl::Seconds(1), absl::Minutes(5), 2.0, 0.0};
+  // From the assignment of an attempt until all its ranks are ready; one that takes longer is taken
+  // back and tried again.
+  absl::Duration ready_timeout = absl::Hours(2);
+  // Who may use how many devices.
+  QueuesConfig queues;
   // Jobs that are not final; more are refused with RESOURCE_EXHAUSTED (QUEUE_FULL).
   int64_t live_jobs_max = 100'000;
 };

@@ -12,41 +12,16 @@
 #include "server/store/timestamps.h"
 
 namespace longlora::server {
-namespace {
-
-constexpr WaitReason kWaitReasons[] = {WaitReason::kNoWorker, WaitReason::kNoModel,
-                                       WaitReason::kNoDevices, WaitReason::kWaitingForDevices,
-                                       WaitReason::kBackOff};
-
-std::string WaitMessage(WaitReason reason, const v1::FineTuneSpec& spec) {
-  switch (reason) {
-    case WaitReason::kNoWorker:
-      return "no worker is connected, or all are cordoned";
-    case WaitReason::kNoModel:
-      return absl::StrCat(
-          "no connected worker has the base model \"", spec.base_model(), "\"",
-          spec.method().initial_adapter().empty() ? "" : " and the initial adapter");
-    case WaitReason::kNoDevices:
-      return absl::StrCat("no connected worker that has the model has ", DeviceCountOf(spec), " ",
-                          DeviceKindOf(spec), " device(s)");
-    case WaitReason::kWaitingForDevices:
-      return absl::StrCat("waits until ", DeviceCountOf(spec), " ", DeviceKindOf(spec),
-                          " device(s) of one worker are free");
-    case WaitReason::kBackOff:
-      return "waits before another attempt after a failure";
-  }
-  return "";
-}
-
-}  // namespace
-
 v1::FineTuneJob Scheduler::View(const LiveJob& live) {
   v1::FineTuneJob view = ToFineTuneJob(live.job);
   if (view.state() == v1::FineTuneJob::QUEUED && live.wait.has_value()) {
     v1::ScheduleReason& reason = *view.mutable_schedule_reason();
     reason.set_code(std::string(WaitReasonCode(*live.wait)));
-    reason.set_message(WaitMessage(*live.wait, view.spec()));
+    reason.set_message(WaitMessage(live));
     reason.set_jobs_ahead(live.jobs_ahead);
+    if (live.estimated_start.has_value()) {
+      *reason.mutable_estimated_start_time() = ToTimestamp(*live.estimated_start);
+    }
   }
   return view;
 }
@@ -152,6 +127,7 @@ absl::StatusOr<std::vector<ModelHost>> Scheduler::FindHosts(const v1::FineTuneSp
 
 SchedulerSnapshot Scheduler::Snapshot() {
   SchedulerSnapshot snapshot;
+  snapshot.queues = ListQueues();
   for (int state = v1::FineTuneJob::QUEUED; state <= v1::FineTuneJob::State_MAX; ++state) {
     snapshot.jobs_by_state[static_cast<v1::FineTuneJob::State>(state)] = 0;
   }

@@ -3,7 +3,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/scheduler/run_limits.h"
 #include "server/scheduler/scheduler.h"
+#include "server/store/resource_names.h"
 #include "server/store/timestamps.h"
 
 namespace longlora::server {
@@ -14,34 +16,8 @@ namespace {
 // for.
 constexpr int kRestPerPlacement = 9;
 
-PlacementRequest ToRequest(const StoredJob& job, bool backing_off) {
-  const v1::FineTuneSpec& spec = job.record.job().spec();
-  PlacementRequest request;
-  request.id = job.id;
-  request.priority = spec.priority();
-  request.order = job.order;
-  request.base_model = spec.base_model();
-  request.initial_adapter = spec.method().initial_adapter();
-  request.device_kind = DeviceKindOf(spec);
-  request.device_count = DeviceCountOf(spec);
-  request.backing_off = backing_off;
-  return request;
-}
-
-PlacementWorker ToPlacementWorker(const std::string& id, const KnownWorker& known) {
-  PlacementWorker worker;
-  worker.id = id;
-  worker.models.assign(known.record.worker().models().begin(),
-                       known.record.worker().models().end());
-  worker.allowed_roots.assign(known.record.allowed_roots().begin(),
-                              known.record.allowed_roots().end());
-  std::set<absl::string_view> used;
-  for (const auto& [job, devices] : known.held) used.insert(devices.begin(), devices.end());
-  for (const v1::Device& device : known.record.worker().devices()) {
-    worker.devices.push_back({device.id(), device.kind(), used.contains(device.id())});
-  }
-  return worker;
-}
+// How often limits of time are looked at; they are of minutes and more.
+constexpr absl::Duration kLimitCheckInterval = absl::Seconds(1);
 
 }  // namespace
 
@@ -54,6 +30,7 @@ void Scheduler::Tick() {
     ExpireLeases(now, handed);
     ForgetOldWorkers(now);
     Drain(now, handed);
+    EnforceLimits(now, handed);
     Place(now, handed);
   }
   // A change that the store refused was taken back; the next tick tries again.
@@ -88,6 +65,23 @@ void Scheduler::ExpireLeases(Moment now, std::vector<Handed>& handed) {
   }
 }
 
+void Scheduler::EnforceLimits(Moment now, std::vector<Handed>& handed) {
+  if (now.monotonic < next_limit_check_) return;
+  next_limit_check_ = now.monotonic + kLimitCheckInterval;
+  for (const auto& [id, worker] : workers_.workers()) {
+    for (const auto& [job, devices] : worker.held) {
+      LiveJob& live = *FindLive(job);
+      const std::optional<v1::Eviction> limit =
+          BrokenLimit(live.job.record.job(), now.monotonic - live.attempt_start,
+                      options_.ready_timeout, options_.queues);
+      if (!limit.has_value()) continue;
+      JobEditor editor(live.job, now.date);
+      editor.Evict(limit->reason(), limit->message());
+      if (editor.changed()) handed.push_back(Apply(live, std::move(editor), now));
+    }
+  }
+}
+
 void Scheduler::ForgetOldWorkers(Moment now) {
   // Its record in the store ends as soon as the store gets to it; after a crash before that, the
   // worker is forgotten once more.
@@ -103,20 +97,20 @@ void Scheduler::Place(Moment now, std::vector<Handed>& handed) {
   }
   if (!placement_due_ || now.monotonic < next_placement_) return;
   placement_due_ = false;
-  std::vector<PlacementRequest> requests;
-  requests.reserve(queued_.size());
-  for (const auto& [order, live] : queued_) {
-    requests.push_back(ToRequest(live->job, now.monotonic < live->retry_at));
+  const PlacementInput input = DescribePlacement(now);
+  const PlacementPlan plan = PlanPlacement(input);
+  NoteWaiting(input, plan, now);
+  for (const PreemptedJob& preempted : plan.preempted) {
+    LiveJob& live = *FindLive(preempted.job);
+    JobEditor editor(live.job, now.date);
+    editor.Evict("PREEMPTED",
+                 absl::StrCat("its devices are wanted for ", JobName(preempted.in_favor_of)));
+    if (!editor.changed()) continue;
+    ++counters_.jobs_preempted;
+    handed.push_back(Apply(live, std::move(editor), now));
   }
-  std::vector<PlacementWorker> workers;
-  for (const auto& [id, known] : workers_.workers()) {
-    if (known.connected && known.open()) workers.push_back(ToPlacementWorker(id, known));
-  }
-  const PlacementPlan plan = PlanPlacement(std::move(requests), std::move(workers));
-  for (const WaitingJob& waiting : plan.waiting) {
-    LiveJob& live = *FindLive(waiting.job);
-    live.wait = waiting.reason;
-    live.jobs_ahead = waiting.jobs_ahead;
+  if (plan.retry_after < absl::InfiniteDuration()) {
+    retry_times_.insert((now.monotonic + plan.retry_after).since_start());
   }
   for (const PlacedJob& placed : plan.placed) {
     LiveJob& live = *FindLive(placed.job);

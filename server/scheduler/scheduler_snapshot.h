@@ -10,6 +10,7 @@
 
 #include "absl/time/time.h"
 #include "longlora/v1/fine_tune_job.pb.h"
+#include "longlora/v1/queue_service.pb.h"
 
 namespace longlora::server {
 
@@ -33,7 +34,9 @@ struct SchedulerCounters {
   int64_t jobs_submitted = 0;
   std::map<std::string, int64_t>
       attempts_ended;  // by SUCCEEDED, CANCELLED, or the failure's reason
-  std::map<std::string, int64_t> events_recorded;  // by JobEvent body, like "step"; every type
+  std::map<std::string, int64_t> events_recorded;   // by JobEvent body, like "step"; every type
+  std::map<std::string, v1::DeviceLedger> ledgers;  // of ended attempts, by queue
+  int64_t jobs_preempted = 0;
   int64_t steps_trained = 0;
   int64_t tokens_trained = 0;
   int64_t stale_messages_refused = 0;  // fenced off
@@ -48,6 +51,7 @@ struct SchedulerSnapshot {
   int64_t workers_lost = 0;
   std::map<std::string, DeviceCount> devices;  // by kind
   std::vector<LiveJobSnapshot> live_jobs;
+  std::vector<v1::Queue> queues;
   SchedulerCounters counters;
 };
 

@@ -51,6 +51,12 @@ absl::Status ModelUnavailable(absl::string_view field, const std::string& value,
       {"MODEL_UNAVAILABLE", {{"field", std::string(field)}, {"value", value}}, {}});
 }
 
+absl::Status SpecInvalid(const std::string& field, const std::string& description) {
+  return rpc::MakeError(absl::StatusCode::kInvalidArgument,
+                        absl::StrCat("the spec is invalid: ", field, ": ", description),
+                        {.reason = "SPEC_INVALID", .violations = {{field, description}}});
+}
+
 absl::Status RequestIdReused(const std::string& request_id, absl::string_view job) {
   return rpc::MakeError(
       absl::StatusCode::kAlreadyExists,
@@ -60,6 +66,31 @@ absl::Status RequestIdReused(const std::string& request_id, absl::string_view jo
 }
 
 }  // namespace
+
+absl::Status Scheduler::CheckQueue(const v1::FineTuneSpec& spec) const {
+  const absl::string_view name = QueueOf(spec);
+  const QueueConfig* queue = options_.queues.Find(name);
+  if (queue == nullptr) {
+    std::set<std::string> names;
+    for (const auto& [other, config] : options_.queues.queues) names.insert(other);
+    return SpecInvalid(
+        "queue", absl::StrCat("there is no queue \"", name, "\"; this server has ", SomeOf(names)));
+  }
+  const std::string kind(DeviceKindOf(spec));
+  const std::optional<int32_t> limit = queue->LimitOf(kind);
+  if (limit.has_value() && DeviceCountOf(spec) > *limit) {
+    return SpecInvalid("resources.devices_per_node",
+                       absl::StrCat("asks for ", DeviceCountOf(spec), " ", kind,
+                                    " devices, and queue ", name, " may use ", *limit, " at most"));
+  }
+  const absl::Duration wanted = absl::Seconds(spec.resources().max_duration_seconds());
+  if (queue->max_duration.has_value() && wanted > *queue->max_duration) {
+    return SpecInvalid("resources.max_duration_seconds",
+                       absl::StrCat("is more than the ", absl::FormatDuration(*queue->max_duration),
+                                    " that queue ", name, " allows"));
+  }
+  return absl::OkStatus();
+}
 
 absl::Status Scheduler::CheckModel(const v1::FineTuneSpec& spec) {
   const std::string& model = spec.base_model();
@@ -135,6 +166,7 @@ absl::StatusOr<v1::FineTuneJob> Scheduler::Submit(const SubmitRequest& request) 
     Handed handed;
     {
       absl::MutexLock lock(&mutex_);
+      LONGLORA_RETURN_IF_ERROR(CheckQueue(request.spec));
       LONGLORA_RETURN_IF_ERROR(CheckModel(request.spec));
       if (static_cast<int64_t>(live_jobs_.size()) >= options_.live_jobs_max) {
         return rpc::MakeError(absl::StatusCode::kResourceExhausted,

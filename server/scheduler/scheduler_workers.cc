@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "common/ids/names.h"
 #include "common/status/status_macros.h"
 #include "rpc/grpc_status.h"
 #include "server/scheduler/scheduler.h"
@@ -14,7 +15,7 @@ namespace {
 
 absl::StatusOr<std::string> WorkerIdOf(absl::string_view name) {
   absl::string_view id = name;
-  if (absl::ConsumePrefix(&id, "workers/") && IsWorkerId(id)) return std::string(id);
+  if (absl::ConsumePrefix(&id, "workers/") && common::IsWorkerId(id)) return std::string(id);
   return rpc::MakeError(absl::StatusCode::kInvalidArgument,
                         absl::StrCat("\"", name, "\" is no worker's name: workers/{id}"),
                         {"NAME_INVALID", {{"name", std::string(name)}}, {}});

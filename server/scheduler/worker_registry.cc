@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "common/ids/names.h"
 #include "common/status/status_macros.h"
 #include "rpc/grpc_status.h"
 #include "server/store/resource_names.h"
@@ -20,6 +21,7 @@ namespace {
 constexpr int kDevicesMax = 1024;
 constexpr int kModelsMax = 10'000;
 constexpr int kRootsMax = 256;
+constexpr int kLabelsMax = 64;
 constexpr size_t kConfigBytesMax = 64 << 10;
 constexpr size_t kConfigBytesInAllMax = 1 << 20;
 constexpr size_t kSupersededMax = 16;
@@ -56,8 +58,19 @@ absl::Status CheckConfigs(const worker::v1::SynchronizeRequest& request) {
   return WorkerInvalid("model_configs: more than models");
 }
 
+absl::Status CheckLabels(const worker::v1::SynchronizeRequest& request) {
+  if (request.labels_size() > kLabelsMax) {
+    return WorkerInvalid(absl::StrCat("labels: at most ", kLabelsMax));
+  }
+  for (const std::string& label : request.labels()) {
+    if (common::IsWorkerLabel(label)) continue;
+    return WorkerInvalid(absl::StrCat("labels: \"", label, "\" is no KEY=VALUE"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckReport(const worker::v1::SynchronizeRequest& request) {
-  if (!IsWorkerId(request.worker())) {
+  if (!common::IsWorkerId(request.worker())) {
     return WorkerInvalid(absl::StrCat("worker: \"", request.worker(),
                                       "\" is no name: 1 to 63 of a-z, 0-9, - and ., beginning and "
                                       "ending with a letter or digit"));
@@ -71,6 +84,7 @@ absl::Status CheckReport(const worker::v1::SynchronizeRequest& request) {
                                       " models and ", kRootsMax, " allowed roots"));
   }
   LONGLORA_RETURN_IF_ERROR(CheckConfigs(request));
+  LONGLORA_RETURN_IF_ERROR(CheckLabels(request));
   return CheckDevices(request);
 }
 
@@ -83,6 +97,8 @@ internal::v1::WorkerRecord ToRecord(const worker::v1::SynchronizeRequest& reques
   for (v1::Device& device : *worker.mutable_devices()) device.clear_job();
   *worker.mutable_models() = request.models();
   worker.set_version(request.version());
+  *worker.mutable_labels() = request.labels();
+  std::sort(worker.mutable_labels()->begin(), worker.mutable_labels()->end());
   *worker.mutable_last_contact_time() = ToTimestamp(date);
   record.set_incarnation(request.incarnation());
   *record.mutable_allowed_roots() = request.allowed_roots();

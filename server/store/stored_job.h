@@ -56,6 +56,9 @@ bool IsFinal(v1::FineTuneJob::State state);
 // schedule_reason, which only the scheduler knows.
 v1::FineTuneJob ToFineTuneJob(const StoredJob& job);
 
+// Adds each class of `part` to that of `sum`.
+void AddLedger(const v1::DeviceLedger& part, v1::DeviceLedger& sum);
+
 // The value of FineTuneJob.etag at `revision`.
 std::string EtagOf(int64_t revision);
 

@@ -47,7 +47,8 @@ struct AttemptEnvironment {
   common::Clock* clock = nullptr;
   std::vector<Device> devices;  // of this worker
   ModelRoots roots;
-  std::string trainer;  // path of the program
+  std::vector<std::string> labels;  // KEY=VALUE, of this worker
+  std::string trainer;              // path of the program
   std::string attempts_directory;
   std::string token_cache_directory;  // tokenized datasets, for all attempts; empty: each its own
   std::string mark_prefix;            // of the processes' environment mark, this worker's own

@@ -75,6 +75,7 @@ struct BodyWriter {
     body->set_memory_bytes(event.memory_bytes);
     body->set_skipped(event.skipped);
     body->set_skipped_steps(event.skipped_steps);
+    body->set_checkpoint_seconds(event.checkpoint_seconds);
     return true;
   }
   bool operator()(const common::EvaluationEvent& event) const {

@@ -138,6 +138,7 @@ seam::SynchronizeRequest SyncLoop::BuildRequest(bool leaving) const {
     config->set_config_json(std::move(text));
   }
   for (const std::string& root : environment_.roots.allowed_roots) request.add_allowed_roots(root);
+  for (const std::string& label : environment_.labels) request.add_labels(label);
   for (const auto& [id, attempt] : attempts_) *request.add_attempts() = attempt->Status();
   for (const AttemptId& id : never_begun_) {
     seam::AttemptStatus* status = request.add_attempts();

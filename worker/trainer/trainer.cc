@@ -169,9 +169,11 @@ bool Trainer::CheckpointDue() const {
 absl::Status Trainer::Checkpoint() {
   saved_step_ = job_->step;
   if (job_->group->rank() != 0) return absl::OkStatus();
+  const common::MonotonicTime begin = clock_.MonotonicNow();
   LONGLORA_RETURN_IF_ERROR(TellSaved(/*wait=*/true));
   LONGLORA_ASSIGN_OR_RETURN(StateCopy copy, CopyState(*job_));
   saver_.Start(std::move(copy));
+  checkpoint_time_ += clock_.MonotonicNow() - begin;
   return absl::OkStatus();
 }
 
@@ -193,7 +195,9 @@ absl::Status Trainer::Step() {
       .tokens_per_second = seconds > 0.0 ? static_cast<double>(result.tokens) / seconds : 0.0,
       .memory_bytes = job_->backend->MemoryPeakBytes(),
       .skipped = result.skipped,
-      .skipped_steps = job_->skipped_steps}));
+      .skipped_steps = job_->skipped_steps,
+      .checkpoint_seconds =
+          absl::ToDoubleSeconds(std::exchange(checkpoint_time_, absl::ZeroDuration()))}));
   return result.skipped ? TellSkipped(result) : absl::OkStatus();
 }
 

@@ -59,7 +59,8 @@ class Trainer {
   TensorBoardLog log_;
   bool log_works_ = true;
   std::unique_ptr<TrainingJob> job_;
-  int64_t saved_step_ = 0;  // updates in the newest checkpoint
+  int64_t saved_step_ = 0;          // updates in the newest checkpoint
+  absl::Duration checkpoint_time_;  // that the loop waited for checkpoints since the last step
   CheckpointSaver saver_;
 };
 

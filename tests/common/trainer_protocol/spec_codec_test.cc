@@ -32,8 +32,8 @@ constexpr char kWhole[] = R"({
   "checkpoint": {"interval_steps": 50, "keep_last": 3, "keep_best": true},
   "export": {"merged": true, "weights": "best"},
   "resources": {"device": "cpu", "nodes": 1, "devices_per_node": 2, "context_parallel": 1,
-                "shard_base": false},
-  "priority": -3})";
+                "shard_base": false, "worker_labels": ["gpu=h100"], "max_duration_seconds": 3600},
+  "priority": -3, "queue": "research"})";
 
 TEST(ParseTrainSpecTest, ReadsEveryKey) {
   ASSERT_OK_AND_ASSIGN(const TrainSpec spec, ParseTrainSpec(kWhole));
@@ -67,7 +67,10 @@ TEST(ParseTrainSpecTest, ReadsEveryKey) {
   EXPECT_EQ(spec.export_options.weights, ExportWeights::kBest);
   EXPECT_TRUE(spec.export_options.merged);
   EXPECT_EQ(spec.resources.device, Device::kCpu);
+  EXPECT_THAT(spec.resources.worker_labels, ElementsAre("gpu=h100"));
+  EXPECT_EQ(spec.resources.max_duration_seconds, 3600);
   EXPECT_EQ(spec.priority, -3);
+  EXPECT_EQ(spec.queue, "research");
 }
 
 TEST(ParseTrainSpecTest, WritingAndReadingGivesTheSame) {

@@ -71,6 +71,12 @@ INSTANTIATE_TEST_SUITE_P(
     Table, ChangedSpecTest,
     ::testing::Values(
         Change{"display_name", [](TrainSpec& s) { s.display_name = std::string(64, 'x'); }},
+        Change{"queue", [](TrainSpec& s) { s.queue = "No Queue"; }},
+        Change{"resources.worker_labels", [](TrainSpec& s) { s.resources.worker_labels = {"gpu"}; }},
+        Change{"resources.max_duration_seconds",
+               [](TrainSpec& s) { s.resources.max_duration_seconds = 59; }},
+        Change{"resources.max_duration_seconds",
+               [](TrainSpec& s) { s.resources.max_duration_seconds = -1; }},
         Change{"base_model", [](TrainSpec& s) { s.base_model = ""; }},
         Change{"dataset.training", [](TrainSpec& s) { s.dataset.training = ""; }},
         Change{"dataset.length_policy",

@@ -114,7 +114,7 @@ TEST(FailurePolicyTest, JobThatPausesIsPausedUnlessItIsDoneOrAtFault) {
 
 TEST(FailurePolicyTest, EvictedAttemptThatStopsAsAskedIsNoFailure) {
   AttemptFacts facts;
-  facts.evicted = true;
+  facts.eviction.emplace().set_reason("WORKER_DRAINED");
   facts.failures_before = 2;
   const Verdict stopped = JudgeAttempt({How::kStopped, {}}, facts);
   EXPECT_EQ(stopped.trigger, JobTrigger::kRequeue);
@@ -123,6 +123,26 @@ TEST(FailurePolicyTest, EvictedAttemptThatStopsAsAskedIsNoFailure) {
   EXPECT_EQ(JudgeAttempt(Failed("TRAINER_CRASHED"), facts).attempt_state, v1::Attempt::FAILED);
   facts.job_state = v1::FineTuneJob::PAUSING;  // its user wants it to wait, not to go on elsewhere
   EXPECT_EQ(JudgeAttempt({How::kStopped, {}}, facts).attempt_state, v1::Attempt::PAUSED);
+}
+
+TEST(FailurePolicyTest, AttemptThatBrokeALimitFailedThoughItStoppedAsAsked) {
+  AttemptFacts facts;
+  facts.eviction.emplace().set_reason("READY_TIMEOUT");
+  facts.eviction->set_message("too slow");
+  const Verdict slow = JudgeAttempt({How::kStopped, {}}, facts);
+  EXPECT_EQ(slow.trigger, JobTrigger::kRequeue);
+  EXPECT_EQ(slow.attempt_state, v1::Attempt::FAILED);
+  EXPECT_EQ(slow.failure->reason(), "READY_TIMEOUT");
+  EXPECT_EQ(slow.failure->message(), "too slow");
+  facts.failures_before = 2;
+  EXPECT_EQ(JudgeAttempt({How::kStopped, {}}, facts).trigger, JobTrigger::kFail);
+  facts.failures_before = 0;
+  facts.eviction->set_reason("MAX_DURATION_EXCEEDED");
+  const Verdict long_enough = JudgeAttempt({How::kStopped, {}}, facts);
+  EXPECT_EQ(long_enough.trigger, JobTrigger::kFail);
+  EXPECT_EQ(long_enough.failure->fault(), v1::Failure::JOB);
+  facts.results_committed = true;
+  EXPECT_EQ(JudgeAttempt({How::kStopped, {}}, facts).trigger, JobTrigger::kSucceed);
 }
 
 TEST(FailurePolicyTest, VerdictAlwaysFitsTheStateMachine) {

@@ -102,7 +102,8 @@ TEST(EventTranslationTest, EveryFieldOfAStepArrives) {
                                                            .tokens_per_second = 6.5,
                                                            .memory_bytes = 7,
                                                            .skipped = true,
-                                                           .skipped_steps = 8}});
+                                                           .skipped_steps = 8,
+                                                           .checkpoint_seconds = 9.5}});
   ASSERT_TRUE(event.has_value());
   EXPECT_EQ(event->event_time().seconds(), 12);
   EXPECT_EQ(event->event_time().nanos(), 250'000'000);
@@ -115,6 +116,7 @@ TEST(EventTranslationTest, EveryFieldOfAStepArrives) {
   EXPECT_EQ(event->step().memory_bytes(), 7);
   EXPECT_TRUE(event->step().skipped());
   EXPECT_EQ(event->step().skipped_steps(), 8);
+  EXPECT_EQ(event->step().checkpoint_seconds(), 9.5);
 }
 
 TEST(EventTranslationTest, EveryFieldOfAnEvaluationArrivesAndListsAreBounded) {

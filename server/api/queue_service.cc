@@ -1,0 +1,57 @@
+#include "server/api/queue_service.h"
+
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "common/ids/names.h"
+#include "common/status/status_macros.h"
+#include "rpc/grpc_status.h"
+#include "server/api/edge_status.h"
+#include "server/api/page_token.h"
+
+namespace longlora::server {
+namespace {
+
+// The id of "queues/{id}"; empty for an empty name, which means all.
+absl::StatusOr<std::string> QueueIdOf(const std::string& name) {
+  if (name.empty()) return std::string();
+  absl::string_view id = name;
+  if (absl::ConsumePrefix(&id, "queues/") && common::IsQueueName(id)) return std::string(id);
+  return rpc::MakeError(absl::StatusCode::kInvalidArgument,
+                        absl::StrCat("\"", name, "\" is no queue's name: queues/{id}"),
+                        {"NAME_INVALID", {{"name", name}}, {}});
+}
+
+}  // namespace
+
+grpc::Status QueueServiceHandler::ListQueues(grpc::ServerContext*, const v1::ListQueuesRequest*,
+                                             v1::ListQueuesResponse* response) {
+  for (v1::Queue& queue : scheduler_->ListQueues()) *response->add_queues() = std::move(queue);
+  return grpc::Status::OK;
+}
+
+absl::StatusOr<v1::ListQueuedJobsResponse> QueueServiceHandler::ListJobs(
+    const v1::ListQueuedJobsRequest& request) {
+  LONGLORA_ASSIGN_OR_RETURN(const std::string queue, QueueIdOf(request.queue()));
+  const std::string arguments = absl::StrCat("queued jobs ", queue);
+  LONGLORA_ASSIGN_OR_RETURN(const int32_t limit, PageSize(request.page_size()));
+  LONGLORA_ASSIGN_OR_RETURN(const int64_t offset, ParsePageToken(arguments, request.page_token()));
+  LONGLORA_ASSIGN_OR_RETURN(QueuedJobPage page,
+                            scheduler_->ListQueuedJobs(queue, static_cast<int32_t>(offset), limit));
+  v1::ListQueuedJobsResponse response;
+  for (v1::QueuedJob& job : page.jobs) *response.add_jobs() = std::move(job);
+  if (page.next_offset > 0) {
+    response.set_next_page_token(MakePageToken(arguments, page.next_offset));
+  }
+  return response;
+}
+
+grpc::Status QueueServiceHandler::ListQueuedJobs(grpc::ServerContext*,
+                                                 const v1::ListQueuedJobsRequest* request,
+                                                 v1::ListQueuedJobsResponse* response) {
+  return ToReply(ListJobs(*request), response);
+}
+
+}  // namespace longlora::server

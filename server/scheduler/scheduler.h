@@ -187,6 +187,11 @@ class Scheduler {
     int32_t running = 0;
     int32_t queued = 0;
   };
+  // How long the devices of each worker and kind will still be in use.
+  struct BusyWorkers {
+    std::vector<BusyDevices> pools;
+    std::map<std::pair<absl::string_view, absl::string_view>, size_t> indices;  // worker, kind
+  };
   // A change handed to the store, to be awaited outside the lock.
   struct Handed {
     std::string id;
@@ -260,10 +265,8 @@ class Scheduler {
   // Evicts what DRAINING workers have.
   void Drain(Moment now, std::vector<Handed>& handed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  // scheduler_queues.cc
+  // scheduler_planning.cc
   absl::Status LoadUsage() ABSL_LOCKS_EXCLUDED(mutex_);
-  // Counts the job in, or out of, its queue.
-  void CountJob(const LiveJob& live, int32_t sign) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   PlacementInput DescribePlacement(Moment now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<RunningJob> DescribeRunning(Moment now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::map<std::string, double, std::less<>> UsageAt(Moment now)
@@ -273,8 +276,11 @@ class Scheduler {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EstimateWaiting(const PlacementInput& input, Moment now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  std::vector<BusyDevice> DescribeDevices(const PlacementInput& input)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  BusyWorkers DescribeBusy(const PlacementInput& input) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // scheduler_queues.cc
+  // Counts the job in, or out of, its queue.
+  void CountJob(const LiveJob& live, int32_t sign) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::string WaitMessage(const LiveJob& live) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   v1::Queue DescribeQueue(const std::string& name, double usage)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -5,32 +5,25 @@
 #define LONGLORA_SERVER_SCHEDULER_START_ESTIMATE_H_
 
 #include <cstdint>
-#include <optional>
-#include <string>
 #include <vector>
 
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 
 namespace longlora::server {
 
-// A device of a worker; views are the caller's.
-struct BusyDevice {
-  absl::string_view worker;
-  absl::string_view kind;
-  absl::Duration free_in = absl::InfiniteDuration();  // infinite: cannot be told
-};
+// Of the devices of one kind of one worker, how long each will still be in use; infinite: cannot be
+// told.
+using BusyDevices = std::vector<absl::Duration>;
 
-// A job that waits for devices.
+// A job that waits for `count` devices of one of `pools`, which are indices and the caller's.
 struct EstimatedJob {
-  absl::string_view kind;
+  const std::vector<size_t>* pools = nullptr;
   int32_t count = 1;
-  std::vector<absl::string_view> workers;            // that it may run on
   absl::Duration length = absl::InfiniteDuration();  // infinite: cannot be told
 };
 
 // Of each job, in the order of placement, the time until it starts; infinite: cannot be told.
-std::vector<absl::Duration> EstimateStarts(std::vector<BusyDevice> devices,
+std::vector<absl::Duration> EstimateStarts(std::vector<BusyDevices> pools,
                                            const std::vector<EstimatedJob>& jobs);
 
 }  // namespace longlora::server

@@ -18,7 +18,8 @@ std::variant<ServerConfig, DataCopyCommand, int> Parse(std::vector<const char*> 
 
 TEST(ServerConfigTest, FlagsAreRead) {
   const auto parsed = Parse({"--data-dir", "/d", "--listen", "127.0.0.1:1", "--lease-duration",
-                             "90s", "--max-file-bytes", "2mb", "--allow-plaintext"});
+                             "90s", "--max-file-bytes", "2mb", "--allow-plaintext",
+                             "--ready-timeout", "20m", "--queues", "/q.yaml"});
   ASSERT_TRUE(std::holds_alternative<ServerConfig>(parsed));
   const ServerConfig& config = std::get<ServerConfig>(parsed);
   EXPECT_EQ(config.data_dir, "/d");
@@ -26,6 +27,8 @@ TEST(ServerConfigTest, FlagsAreRead) {
   EXPECT_EQ(config.scheduler.lease_duration, absl::Seconds(90));
   EXPECT_EQ(config.max_file_bytes, 2 << 20);
   EXPECT_TRUE(config.security.allow_plaintext);
+  EXPECT_EQ(config.scheduler.ready_timeout, absl::Minutes(20));
+  EXPECT_EQ(config.queues, "/q.yaml");
 }
 
 TEST(ServerConfigTest, FileHasTheSameKeysAndFlagsWin) {
@@ -67,6 +70,7 @@ TEST(ServerConfigTest, MistakesAreBadUsage) {
                                              {"--data-dir", "/d", "--lease-duration", "0s"},
                                              {"--data-dir", "/d", "--lease-duration", "soon"},
                                              {"--data-dir", "/d", "--lease-duration", "-5s"},
+                                             {"--data-dir", "/d", "--ready-timeout", "1s"},
                                              {"--data-dir", "/d", "--max-file-bytes", "0"},
                                              {"--data-dir", "/d", "--log-level", "loud"},
                                              {"--data-dir", "/d", "--unknown"},

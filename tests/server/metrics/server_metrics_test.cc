@@ -45,6 +45,17 @@ SchedulerSnapshot BusySnapshot() {
   snapshot.counters.attempts_ended = {{"SUCCEEDED", 4}, {"OUT_OF_MEMORY", 1}};
   snapshot.counters.events_recorded = {{"step", 70}};
   snapshot.counters.tokens_trained = 4096;
+  snapshot.counters.jobs_preempted = 2;
+  snapshot.counters.ledgers["research"].set_training(120.5);
+  v1::Queue& queue = snapshot.queues.emplace_back();
+  queue.set_name("queues/research");
+  queue.set_weighted_usage(60.5);
+  queue.set_running_job_count(1);
+  queue.set_queued_job_count(3);
+  v1::DeviceQuota& quota = *queue.add_quotas();
+  quota.set_kind("cuda");
+  quota.set_used(3);
+  quota.set_nominal(8);
   return snapshot;
 }
 
@@ -52,12 +63,23 @@ TEST(ServerMetricsTest, RendersTheSchedulersSnapshot) {
   const ServerMetrics metrics("1.2.3", BusySnapshot);
   const std::string text = Render(metrics);
   for (const char* line :
-       {"longlora_build_info{version=\"1.2.3\"} 1\n", "longlora_jobs{state=\"queued\"} 3\n",
-        "longlora_jobs{state=\"running\"} 1\n", "longlora_queue_length 3\n",
+       {"longlora_build_info{version=\"1.2.3\"} 1\n",
+        "longlora_jobs{state=\"queued\"} 3\n",
+        "longlora_jobs{state=\"running\"} 1\n",
+        "longlora_queue_length 3\n",
         "longlora_attempts_total{outcome=\"succeeded\"} 4\n",
+        "longlora_queue_devices_used{queue=\"research\",kind=\"cuda\"} 3\n",
+        "longlora_queue_devices_nominal{queue=\"research\",kind=\"cuda\"} 8\n",
+        "longlora_queue_weighted_usage_seconds{queue=\"research\"} 60.5\n",
+        "longlora_queue_running_jobs{queue=\"research\"} 1\n",
+        "longlora_queue_waiting_jobs{queue=\"research\"} 3\n",
+        "longlora_device_seconds_total{queue=\"research\",use=\"training\"} 120.5\n",
+        "longlora_preemptions_total 2\n",
         "longlora_attempts_total{outcome=\"out_of_memory\"} 1\n",
-        "longlora_workers{state=\"connected\"} 2\n", "longlora_workers{state=\"lost\"} 1\n",
-        "longlora_devices{state=\"free\"} 5\n", "longlora_devices{state=\"busy\"} 5\n",
+        "longlora_workers{state=\"connected\"} 2\n",
+        "longlora_workers{state=\"lost\"} 1\n",
+        "longlora_devices{state=\"free\"} 5\n",
+        "longlora_devices{state=\"busy\"} 5\n",
         "longlora_job_step{job=\"books-abc\"} 7\n",
         "longlora_job_total_steps{job=\"books-abc\"} 20\n",
         "longlora_job_loss{job=\"books-abc\"} 2.5\n",
@@ -65,7 +87,8 @@ TEST(ServerMetricsTest, RendersTheSchedulersSnapshot) {
         "longlora_job_fidelity_gap{job=\"books-abc\"} 0.125\n",
         "longlora_job_skipped_steps{job=\"books-abc\"} 3\n",
         "longlora_job_last_checkpoint_timestamp_seconds{job=\"books-abc\"} 1700000000\n",
-        "longlora_tokens_total 4096\n", "longlora_events_total{type=\"step\"} 70\n"}) {
+        "longlora_tokens_total 4096\n",
+        "longlora_events_total{type=\"step\"} 70\n"}) {
     EXPECT_THAT(text, HasSubstr(line));
   }
 }

@@ -129,6 +129,8 @@ absl::Status Server::StartScheduler(const ServerConfig& config) {
   }
   LONGLORA_ASSIGN_OR_RETURN(scheduler_, Scheduler::Create(std::move(options), dependencies));
   loop_ = std::make_unique<SchedulerLoop>(*scheduler_, kTickInterval);
+  retention_ =
+      std::make_unique<EventRetention>(config.retention, store_.get(), &common::Clock::Real());
   return absl::OkStatus();
 }
 

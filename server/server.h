@@ -23,6 +23,7 @@
 #include "server/artifacts/file_store.h"
 #include "server/events/event_hub.h"
 #include "server/events/event_log.h"
+#include "server/events/event_retention.h"
 #include "server/metrics/metrics_exporter.h"
 #include "server/metrics/server_metrics.h"
 #include "server/scheduler/scheduler.h"
@@ -66,6 +67,7 @@ class Server {
   std::unique_ptr<EventLog> events_;
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<SchedulerLoop> loop_;
+  std::unique_ptr<EventRetention> retention_;
   std::unique_ptr<DatasetCheck> datasets_;
   std::unique_ptr<TransferLimit> transfers_;
   std::unique_ptr<WatchStreams> watches_;

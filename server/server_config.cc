@@ -36,10 +36,17 @@ std::string CheckReadyTimeout(const std::string& text) {
   return duration >= kMinReadyTimeout ? "" : "must be at least 10s";
 }
 
+std::string CheckRetention(const std::string& text) {
+  absl::Duration duration;
+  if (!absl::ParseDuration(text, &duration)) return "write a duration like 72h";
+  return duration > absl::ZeroDuration() ? "" : "must be above 0";
+}
+
 // As the flags take them.
 struct DurationTexts {
   std::string lease;
   std::string ready_timeout;
+  std::string event_retention = "inf";
 };
 
 void AddOptions(CLI::App& app, ServerConfig& config, DurationTexts& durations) {
@@ -84,6 +91,14 @@ void AddOptions(CLI::App& app, ServerConfig& config, DurationTexts& durations) {
                  "How long an attempt may take from its devices to its first step")
       ->check(CLI::Validator(CheckReadyTimeout, "DURATION"))
       ->capture_default_str();
+  app.add_option("--max-job-events", config.retention.events_max,
+                 "Newest events that a job keeps; 0: all")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option(
+         "--event-retention", durations.event_retention,
+         "After which the events of a final job are dropped, but for its last (default: never)")
+      ->check(CLI::Validator(CheckRetention, "DURATION"));
   app.add_option("--queues", config.queues,
                  "YAML file with the queues and their quotas (default: one queue without limits)");
   app.add_option("--log-level", config.log_level, "What is worth a line on standard error")
@@ -129,6 +144,7 @@ std::variant<ServerConfig, DataCopyCommand, int> ParseServerConfig(int argc,
   if (copies[1]->parsed()) return DataCopyCommand{true, copy.from, config.data_dir};
   absl::ParseDuration(durations.lease, &config.scheduler.lease_duration);
   absl::ParseDuration(durations.ready_timeout, &config.scheduler.ready_timeout);
+  absl::ParseDuration(durations.event_retention, &config.retention.age_max);
   return config;
 }
 

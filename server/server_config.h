@@ -7,6 +7,7 @@
 #include <variant>
 
 #include "rpc/credentials.h"
+#include "server/events/event_retention.h"
 #include "server/scheduler/scheduler_options.h"
 
 namespace longlora::server {
@@ -23,6 +24,7 @@ struct ServerConfig {
   int64_t max_file_bytes = int64_t{64} << 30;
   int64_t max_artifact_bytes = int64_t{1} << 40;
   SchedulerOptions scheduler;
+  EventRetentionOptions retention;
   std::string queues;  // file, see server/scheduler/queue_config.h; empty: one queue without limits
   std::string log_level = "info";  // trace | debug | info | warn | error | off
 };

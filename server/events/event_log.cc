@@ -29,6 +29,15 @@ absl::StatusOr<EventPage> EventLog::Read(absl::string_view job, int64_t after_se
                      after_sequence, " or later: read on from there"),
         {"SEQUENCE_AHEAD", {{"last_event_sequence", absl::StrCat(page->last_event_sequence)}}, {}});
   }
+  if (after_sequence > 0 && after_sequence + 1 < page->first_event_sequence) {
+    return rpc::MakeError(
+        absl::StatusCode::kOutOfRange,
+        absl::StrCat("the events of ", job, " before ", page->first_event_sequence,
+                     " are no longer kept: read from 0 on, or from there"),
+        {"EVENTS_DROPPED",
+         {{"first_event_sequence", absl::StrCat(page->first_event_sequence)}},
+         {}});
+  }
   return page;
 }
 

@@ -26,7 +26,8 @@ class EventLog {
   // At most `limit` events after `after_sequence`, and the job's end of log in the same view: when
   // job_is_final and the last event read is last_event_sequence, nothing follows. `job` is a
   // resource name. NOT_FOUND (JOB_NOT_FOUND), INVALID_ARGUMENT (NAME_INVALID), OUT_OF_RANGE
-  // (SEQUENCE_AHEAD: the log ends before `after_sequence`).
+  // (SEQUENCE_AHEAD: the log ends before `after_sequence`; EVENTS_DROPPED: what follows
+  // `after_sequence` is no longer kept). From 0 it is read from the oldest event that is kept.
   absl::StatusOr<EventPage> Read(absl::string_view job, int64_t after_sequence, int32_t limit);
 
   // See EventHub::Subscribe. `job` is a resource name. INVALID_ARGUMENT (NAME_INVALID).

@@ -25,6 +25,14 @@ struct JobQuery {
   int32_t limit = 50;                               // at least 1
 };
 
+// Jobs with long event logs.
+struct EventLogQuery {
+  int64_t more_than = 0;    // events stored
+  bool final_only = false;  // of jobs that are final
+  int64_t after_order = 0;  // only jobs created later
+  int32_t limit = 1000;     // at least 1
+};
+
 class JobStore {
  public:
   virtual ~JobStore() = default;
@@ -39,6 +47,9 @@ class JobStore {
   virtual CommitTicket EnqueueWorker(internal::v1::WorkerRecord worker) = 0;
   // Forgets a worker; OK when there is none of that name.
   virtual CommitTicket EnqueueForgetWorker(std::string name) = 0;
+  // Drops the job's events up to `through_sequence`, but never its last one. Same order, same
+  // errors; OK when there is no such job, or nothing to drop.
+  virtual CommitTicket EnqueueDropEvents(std::string id, int64_t through_sequence) = 0;
   // Changes nothing: OK when this process still has the store to itself after the call. What is
   // told to a worker rests on that, so that a server which another replaced renews no lease.
   virtual CommitTicket Confirm() = 0;
@@ -55,6 +66,8 @@ class JobStore {
   // At most `limit` events with a greater sequence. NOT_FOUND when there is no such job.
   virtual absl::StatusOr<EventPage> ReadEvents(absl::string_view id, int64_t after_sequence,
                                                int32_t limit) = 0;
+  // Oldest first.
+  virtual absl::StatusOr<std::vector<StoredJob>> ListEventLogs(const EventLogQuery& query) = 0;
   virtual absl::StatusOr<std::vector<internal::v1::WorkerRecord>> ListWorkers() = 0;
   virtual absl::StatusOr<std::map<v1::FineTuneJob::State, int64_t>> CountJobsByState() = 0;
   // Greatest order of a stored job; 0: there is none.

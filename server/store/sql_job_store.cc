@@ -39,6 +39,12 @@ CommitTicket SqlJobStore::EnqueueForgetWorker(std::string name) {
   });
 }
 
+CommitTicket SqlJobStore::EnqueueDropEvents(std::string id, int64_t through_sequence) {
+  return writer_->Enqueue([id = std::move(id), through_sequence](SqlConnection& connection) {
+    return DropEvents(connection, id, through_sequence);
+  });
+}
+
 CommitTicket SqlJobStore::Confirm() {
   // The transaction around it is refused when the session with the lock is gone.
   return writer_->Enqueue([](SqlConnection&) { return absl::OkStatus(); });
@@ -63,6 +69,10 @@ absl::StatusOr<std::vector<StoredJob>> SqlJobStore::ListLiveJobs() {
 absl::StatusOr<EventPage> SqlJobStore::ReadEvents(absl::string_view id, int64_t after_sequence,
                                                   int32_t limit) {
   return readers_->ReadEvents(id, after_sequence, limit);
+}
+
+absl::StatusOr<std::vector<StoredJob>> SqlJobStore::ListEventLogs(const EventLogQuery& query) {
+  return readers_->ListEventLogs(query);
 }
 
 absl::StatusOr<std::vector<internal::v1::WorkerRecord>> SqlJobStore::ListWorkers() {

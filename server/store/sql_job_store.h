@@ -35,6 +35,7 @@ class SqlJobStore : public JobStore {
   CommitTicket Enqueue(JobTransaction transaction) override;
   CommitTicket EnqueueWorker(internal::v1::WorkerRecord worker) override;
   CommitTicket EnqueueForgetWorker(std::string name) override;
+  CommitTicket EnqueueDropEvents(std::string id, int64_t through_sequence) override;
   CommitTicket Confirm() override;
   absl::StatusOr<StoredJob> ReadJob(absl::string_view id) override;
   absl::StatusOr<StoredJob> ReadJobByRequestId(absl::string_view request_id) override;
@@ -42,6 +43,7 @@ class SqlJobStore : public JobStore {
   absl::StatusOr<std::vector<StoredJob>> ListLiveJobs() override;
   absl::StatusOr<EventPage> ReadEvents(absl::string_view id, int64_t after_sequence,
                                        int32_t limit) override;
+  absl::StatusOr<std::vector<StoredJob>> ListEventLogs(const EventLogQuery& query) override;
   absl::StatusOr<std::vector<internal::v1::WorkerRecord>> ListWorkers() override;
   absl::StatusOr<std::map<v1::FineTuneJob::State, int64_t>> CountJobsByState() override;
   absl::StatusOr<int64_t> NewestOrder() override;

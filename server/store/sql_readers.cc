@@ -71,6 +71,24 @@ class ReadTransaction {
   SqlConnection& connection_;
 };
 
+// Those that are final, or those that are not, as a list of SQL.
+std::string StatesThatAre(bool final) {
+  std::vector<v1::FineTuneJob::State> states;
+  for (int state = v1::FineTuneJob::State_MIN; state <= v1::FineTuneJob::State_MAX; ++state) {
+    const auto value = static_cast<v1::FineTuneJob::State>(state);
+    if (IsFinal(value) == final) states.push_back(value);
+  }
+  return StateList(states);
+}
+
+absl::StatusOr<int64_t> FirstEvent(SqlConnection& connection, int64_t order) {
+  LONGLORA_SQL_STATEMENT(read, connection,
+                         "SELECT coalesce(min(sequence), 0) FROM job_events WHERE job_order = ?1");
+  read.Bind(1, order);
+  LONGLORA_ASSIGN_OR_RETURN(const bool found, read.Step());
+  return found ? read.Int(0) : 0;
+}
+
 }  // namespace
 
 SqlReaders::Lease::~Lease() {
@@ -155,13 +173,9 @@ absl::StatusOr<std::vector<StoredJob>> SqlReaders::ListJobs(const JobQuery& quer
 absl::StatusOr<std::vector<StoredJob>> SqlReaders::ListLiveJobs() {
   return Read<std::vector<StoredJob>>(
       [&](SqlConnection& connection) -> absl::StatusOr<std::vector<StoredJob>> {
-        std::vector<v1::FineTuneJob::State> live;
-        for (int state = v1::FineTuneJob::State_MIN; state <= v1::FineTuneJob::State_MAX; ++state) {
-          const auto value = static_cast<v1::FineTuneJob::State>(state);
-          if (!IsFinal(value)) live.push_back(value);
-        }
-        const std::string sql = absl::StrCat(LONGLORA_JOB_COLUMNS "WHERE j.state IN (",
-                                             StateList(live), ") ORDER BY j.job_order");
+        const std::string sql =
+            absl::StrCat(LONGLORA_JOB_COLUMNS "WHERE j.state IN (", StatesThatAre(/*final=*/false),
+                         ") ORDER BY j.job_order");
         LONGLORA_SQL_STATEMENT(read, connection, sql);
         return ReadRows(read);
       });
@@ -187,6 +201,7 @@ absl::StatusOr<EventPage> SqlReaders::ReadEvents(absl::string_view id, int64_t a
                            "SELECT sequence, event FROM job_events WHERE job_order = ?1 AND "
                            "sequence > ?2 ORDER BY sequence LIMIT ?3");
     read.Bind(1, job.Int(0)).Bind(2, after_sequence).Bind(3, limit);
+    LONGLORA_ASSIGN_OR_RETURN(page.first_event_sequence, FirstEvent(connection, job.Int(0)));
     while (true) {
       LONGLORA_ASSIGN_OR_RETURN(const bool found, read.Step());
       if (!found) return page;
@@ -195,6 +210,22 @@ absl::StatusOr<EventPage> SqlReaders::ReadEvents(absl::string_view id, int64_t a
                                            page.events.emplace_back()));
     }
   });
+}
+
+absl::StatusOr<std::vector<StoredJob>> SqlReaders::ListEventLogs(const EventLogQuery& query) {
+  return Read<std::vector<StoredJob>>(
+      [&](SqlConnection& connection) -> absl::StatusOr<std::vector<StoredJob>> {
+        // The first two conditions are cheap and leave few for the third.
+        const std::string sql = absl::StrCat(
+            LONGLORA_JOB_COLUMNS "WHERE j.job_order > ?1 AND c.last_event_sequence > ?2",
+            query.final_only ? absl::StrCat(" AND j.state IN (", StatesThatAre(/*final=*/true), ")")
+                             : "",
+            " AND c.last_event_sequence - (SELECT min(e.sequence) FROM job_events e "
+            "WHERE e.job_order = j.job_order) + 1 > ?2 ORDER BY j.job_order LIMIT ?3");
+        LONGLORA_SQL_STATEMENT(read, connection, sql);
+        read.Bind(1, query.after_order).Bind(2, query.more_than).Bind(3, query.limit);
+        return ReadRows(read);
+      });
 }
 
 absl::StatusOr<std::vector<internal::v1::WorkerRecord>> SqlReaders::ListWorkers() {

@@ -29,6 +29,7 @@ class SqlReaders {
   absl::StatusOr<std::vector<StoredJob>> ListJobs(const JobQuery& query);
   absl::StatusOr<std::vector<StoredJob>> ListLiveJobs();
   absl::StatusOr<EventPage> ReadEvents(absl::string_view id, int64_t after_sequence, int32_t limit);
+  absl::StatusOr<std::vector<StoredJob>> ListEventLogs(const EventLogQuery& query);
   absl::StatusOr<std::vector<internal::v1::WorkerRecord>> ListWorkers();
   absl::StatusOr<std::map<v1::FineTuneJob::State, int64_t>> CountJobsByState();
   absl::StatusOr<int64_t> NewestOrder();

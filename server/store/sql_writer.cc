@@ -127,6 +127,15 @@ absl::Status ApplyJobTransaction(SqlConnection& connection, const JobTransaction
   return WriteCursor(connection, order, transaction.cursor);
 }
 
+absl::Status DropEvents(SqlConnection& connection, absl::string_view id, int64_t through_sequence) {
+  LONGLORA_SQL_STATEMENT(drop, connection,
+                         "DELETE FROM job_events WHERE sequence <= ?2 AND job_order = "
+                         "(SELECT job_order FROM jobs WHERE id = ?1) AND sequence < "
+                         "(SELECT last_event_sequence FROM job_cursors c "
+                         "JOIN jobs j USING(job_order) WHERE j.id = ?1)");
+  return drop.BindText(1, id).Bind(2, through_sequence).Run();
+}
+
 SqlWriter::SqlWriter(std::unique_ptr<SqlConnection> connection, SqlConnector connect,
                      CommitObserver on_commit)
     : connection_(std::move(connection)),

@@ -23,6 +23,9 @@ namespace longlora::server {
 // Applies one change inside the connection's transaction; see JobStore for the errors.
 absl::Status ApplyJobTransaction(SqlConnection& connection, const JobTransaction& transaction);
 
+// See JobStore::EnqueueDropEvents.
+absl::Status DropEvents(SqlConnection& connection, absl::string_view id, int64_t through_sequence);
+
 class SqlWriter {
  public:
   using Change = std::function<absl::Status(SqlConnection&)>;

@@ -45,6 +45,7 @@ struct JobTransaction {
 // Part of a job's events, and where the job stood when they were read: one consistent view.
 struct EventPage {
   std::vector<v1::JobEvent> events;  // oldest first
+  int64_t first_event_sequence = 0;  // the oldest that is kept
   int64_t last_event_sequence = 0;   // of the job
   bool job_is_final = false;         // no event will follow last_event_sequence
 };

@@ -17,9 +17,10 @@ std::variant<ServerConfig, DataCopyCommand, int> Parse(std::vector<const char*> 
 }
 
 TEST(ServerConfigTest, FlagsAreRead) {
-  const auto parsed = Parse({"--data-dir", "/d", "--listen", "127.0.0.1:1", "--lease-duration",
-                             "90s", "--max-file-bytes", "2mb", "--allow-plaintext",
-                             "--ready-timeout", "20m", "--queues", "/q.yaml"});
+  const auto parsed =
+      Parse({"--data-dir", "/d", "--listen", "127.0.0.1:1", "--lease-duration", "90s",
+             "--max-file-bytes", "2mb", "--allow-plaintext", "--ready-timeout", "20m", "--queues",
+             "/q.yaml", "--max-job-events", "5000", "--event-retention", "72h"});
   ASSERT_TRUE(std::holds_alternative<ServerConfig>(parsed));
   const ServerConfig& config = std::get<ServerConfig>(parsed);
   EXPECT_EQ(config.data_dir, "/d");
@@ -29,6 +30,8 @@ TEST(ServerConfigTest, FlagsAreRead) {
   EXPECT_TRUE(config.security.allow_plaintext);
   EXPECT_EQ(config.scheduler.ready_timeout, absl::Minutes(20));
   EXPECT_EQ(config.queues, "/q.yaml");
+  EXPECT_EQ(config.retention.events_max, 5000);
+  EXPECT_EQ(config.retention.age_max, absl::Hours(72));
 }
 
 TEST(ServerConfigTest, FileHasTheSameKeysAndFlagsWin) {
@@ -71,6 +74,8 @@ TEST(ServerConfigTest, MistakesAreBadUsage) {
                                              {"--data-dir", "/d", "--lease-duration", "soon"},
                                              {"--data-dir", "/d", "--lease-duration", "-5s"},
                                              {"--data-dir", "/d", "--ready-timeout", "1s"},
+                                             {"--data-dir", "/d", "--event-retention", "0s"},
+                                             {"--data-dir", "/d", "--max-job-events", "-1"},
                                              {"--data-dir", "/d", "--max-file-bytes", "0"},
                                              {"--data-dir", "/d", "--log-level", "loud"},
                                              {"--data-dir", "/d", "--unknown"},

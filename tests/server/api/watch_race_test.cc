@@ -31,6 +31,12 @@ class RacingStore : public JobStore {
   CommitTicket EnqueueForgetWorker(std::string name) override {
     return store_.EnqueueForgetWorker(std::move(name));
   }
+  CommitTicket EnqueueDropEvents(std::string id, int64_t through) override {
+    return store_.EnqueueDropEvents(std::move(id), through);
+  }
+  absl::StatusOr<std::vector<StoredJob>> ListEventLogs(const EventLogQuery& query) override {
+    return store_.ListEventLogs(query);
+  }
   CommitTicket Confirm() override { return store_.Confirm(); }
   absl::StatusOr<StoredJob> ReadJob(absl::string_view id) override { return store_.ReadJob(id); }
   absl::StatusOr<StoredJob> ReadJobByRequestId(absl::string_view id) override {

@@ -73,5 +73,19 @@ TEST_F(EventLogTest, SubscriberIsWokenByTheHub) {
   EXPECT_EQ(woken, 1);
 }
 
+TEST_F(EventLogTest, WhereEventsAreNoLongerKeptIsTold) {
+  for (const char* line : {"one", "two", "three", "four"}) Append(line);
+  ASSERT_OK(store_->Enqueue(change_).Wait());
+  ASSERT_OK(store_->EnqueueDropEvents("alpha-1", 2).Wait());
+  ASSERT_OK_AND_ASSIGN(const EventPage page, log_->Read("fineTuneJobs/alpha-1", 0, 10));
+  ASSERT_EQ(page.events.size(), 2u);
+  EXPECT_EQ(page.events[0].sequence(), 3);
+  EXPECT_OK(log_->Read("fineTuneJobs/alpha-1", 2, 10));
+  const absl::Status dropped = log_->Read("fineTuneJobs/alpha-1", 1, 10).status();
+  EXPECT_THAT(dropped, StatusIs(absl::StatusCode::kOutOfRange, "no longer kept"));
+  EXPECT_EQ(rpc::GetErrorDetails(dropped).reason, "EVENTS_DROPPED");
+  EXPECT_EQ(rpc::GetErrorDetails(dropped).metadata.at("first_event_sequence"), "3");
+}
+
 }  // namespace
 }  // namespace longlora::server

@@ -40,6 +40,12 @@ class FailingJobStore : public JobStore {
   CommitTicket EnqueueForgetWorker(std::string name) override {
     return inner_.EnqueueForgetWorker(std::move(name));
   }
+  CommitTicket EnqueueDropEvents(std::string id, int64_t through) override {
+    return inner_.EnqueueDropEvents(std::move(id), through);
+  }
+  absl::StatusOr<std::vector<StoredJob>> ListEventLogs(const EventLogQuery& query) override {
+    return inner_.ListEventLogs(query);
+  }
   CommitTicket Confirm() override {
     if (lost) return CommitTicket(absl::FailedPreconditionError("another server has the store"));
     return inner_.Confirm();

@@ -198,6 +198,51 @@ TEST_P(JobStoreConformance, EventsAreReadInPagesWithTheEndOfTheLog) {
   EXPECT_TRUE(end.job_is_final);
 }
 
+TEST_P(JobStoreConformance, OldEventsAreDroppedButNeverTheLast) {
+  ASSERT_OK(Commit(CreateJob("alpha-1", 1)));
+  ASSERT_OK(Commit(CreateJob("beta-1", 2)));
+  ASSERT_OK(Commit(AppendLog(Read("alpha-1"), 4)));
+  ASSERT_OK(Commit(AppendLog(Read("beta-1"), 2)));
+  ASSERT_OK(store_->EnqueueDropEvents("alpha-1", 3).Wait());
+  ASSERT_OK(store_->EnqueueDropEvents("alpha-1", 2).Wait());
+  ASSERT_OK(store_->EnqueueDropEvents("none-1", 3).Wait());
+  ASSERT_OK_AND_ASSIGN(const EventPage page, store_->ReadEvents("alpha-1", 0, 10));
+  ASSERT_THAT(page.events, SizeIs(2));
+  EXPECT_EQ(page.events[0].sequence(), 4);
+  EXPECT_EQ(page.first_event_sequence, 4);
+  EXPECT_EQ(page.last_event_sequence, 5);
+  ASSERT_OK(store_->EnqueueDropEvents("alpha-1", 100).Wait());
+  ASSERT_OK_AND_ASSIGN(const EventPage last, store_->ReadEvents("alpha-1", 0, 10));
+  ASSERT_THAT(last.events, SizeIs(1));
+  EXPECT_EQ(last.events[0].sequence(), 5);
+  ASSERT_OK_AND_ASSIGN(const EventPage other, store_->ReadEvents("beta-1", 0, 10));
+  EXPECT_THAT(other.events, SizeIs(3));
+  ASSERT_OK(Commit(AppendLog(Read("alpha-1"), 1))) << "the log goes on as it was";
+}
+
+TEST_P(JobStoreConformance, JobsWithLongEventLogsAreListedOldestFirst) {
+  const auto list = [&](const EventLogQuery& query) {
+    std::vector<std::string> ids;
+    const absl::StatusOr<std::vector<StoredJob>> jobs = store_->ListEventLogs(query);
+    EXPECT_OK(jobs);
+    if (!jobs.ok()) return ids;
+    for (const StoredJob& job : *jobs) ids.push_back(job.id);
+    return ids;
+  };
+  for (int i = 1; i <= 4; ++i) {
+    const std::string id = "job-" + std::to_string(i);
+    ASSERT_OK(Commit(CreateJob(id, i)));
+    ASSERT_OK(Commit(AppendLog(Read(id), i)));
+  }
+  ASSERT_OK(Commit(ChangeState(Read("job-3"), v1::FineTuneJob::FAILED)));
+  EXPECT_THAT(list({2, false, 0, 10}), ElementsAre("job-2", "job-3", "job-4"));
+  EXPECT_THAT(list({2, false, 2, 10}), ElementsAre("job-3", "job-4"));
+  EXPECT_THAT(list({2, false, 0, 1}), ElementsAre("job-2"));
+  EXPECT_THAT(list({2, true, 0, 10}), ElementsAre("job-3"));
+  ASSERT_OK(store_->EnqueueDropEvents("job-4", 3).Wait());
+  EXPECT_THAT(list({2, false, 0, 10}), ElementsAre("job-2", "job-3")) << "what is dropped is gone";
+}
+
 TEST_P(JobStoreConformance, JobsAreListedNewestFirstInPagesAndByState) {
   for (int i = 1; i <= 5; ++i) ASSERT_OK(Commit(CreateJob("job-" + std::to_string(i), i)));
   ASSERT_OK(Commit(ChangeState(Read("job-2"), v1::FineTuneJob::FAILED)));

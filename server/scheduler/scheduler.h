@@ -247,7 +247,8 @@ class Scheduler {
       ABSL_LOCKS_EXCLUDED(mutex_);
 
   // scheduler_attempts.cc
-  // The job when `attempt` is its active one on `worker`; STALE_ATTEMPT otherwise.
+  // The job when `attempt` is its active one on `worker`; STALE_ATTEMPT otherwise, or UNAVAILABLE
+  // while that is not certain.
   absl::StatusOr<LiveJob*> FindAttempt(absl::string_view worker, absl::string_view job,
                                        int32_t attempt) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EndAttempt(LiveJob& live, const AttemptEnd& end, Moment now, std::vector<Handed>& handed)

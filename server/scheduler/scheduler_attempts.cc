@@ -132,13 +132,18 @@ absl::StatusOr<Scheduler::LiveJob*> Scheduler::FindAttempt(absl::string_view wor
                                                            absl::string_view job, int32_t attempt) {
   LONGLORA_ASSIGN_OR_RETURN(const std::string id, JobIdOf(job));
   LiveJob* live = FindLive(id);
-  if (live == nullptr || !HasActiveAttempt(live->job.record.job().state()) ||
-      PresentAttempt(live->job) != attempt ||
-      live->job.record.job().attempts().rbegin()->worker() != WorkerName(worker)) {
-    ++counters_.stale_messages_refused;
-    return StaleAttempt(job, attempt);
+  if (live != nullptr && HasActiveAttempt(live->job.record.job().state()) &&
+      PresentAttempt(live->job) == attempt &&
+      live->job.record.job().attempts().rbegin()->worker() == WorkerName(worker)) {
+    return live;
   }
-  return live;
+  // A worker forgets what it is told is stale. The store may still refuse what made it so, and then
+  // the attempt is the present one after all: it would be run a second time under its number.
+  if (live != nullptr && !(live->pending.decided() && live->pending.Wait().ok())) {
+    return absl::UnavailableError(absl::StrCat(job, " is just changing; send again"));
+  }
+  ++counters_.stale_messages_refused;
+  return StaleAttempt(job, attempt);
 }
 
 absl::Status Scheduler::CheckAttempt(absl::string_view worker, absl::string_view job,

@@ -71,6 +71,10 @@ absl::StatusOr<worker::v1::SynchronizeResponse> Scheduler::Synchronize(
   worker::v1::SynchronizeResponse response;
   {
     absl::MutexLock lock(&mutex_);
+    // What is in memory of these jobs never was, and must not be told.
+    if (!unread_.empty()) {
+      return absl::UnavailableError("the server could not read its store; report again");
+    }
     const Moment now = Now();
     LONGLORA_ASSIGN_OR_RETURN(
         const WorkerRegistry::Accepted accepted,

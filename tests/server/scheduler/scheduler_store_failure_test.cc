@@ -213,5 +213,38 @@ TEST_F(SchedulerStoreFailureTest, AnswerWaitsForChangesOfOtherCallersThatItRests
   EXPECT_EQ(Sync(worker_)[0].desired(), Assignment::RUN);
 }
 
+TEST_F(SchedulerStoreFailureTest, AttemptIsNotCalledStaleForAnEndThatIsNotStored) {
+  const std::string job = Submit();
+  Sync(worker_);
+  Accept(worker_, job, 1);
+  worker_.Has(job, 1, AttemptStatus::FAILED, "WORKER_LOST");
+  failing_->failing = failing_->reads_fail = true;
+  EXPECT_FALSE(scheduler_->Synchronize(worker_.report()).ok());
+  auto events = MakeEvents("a", job, 1);
+  AddPrepared(events, 1);
+  EXPECT_THAT(scheduler_->RecordEvents(events), StatusIs(absl::StatusCode::kUnavailable, ""));
+  EXPECT_THAT(scheduler_->CheckAttempt("a", job, 1), StatusIs(absl::StatusCode::kUnavailable, ""));
+  failing_->failing = failing_->reads_fail = false;
+  scheduler_->Tick();
+  EXPECT_OK(scheduler_->RecordEvents(events));
+  EXPECT_THAT(Sync(worker_), IsEmpty());
+  EXPECT_EQ(ReasonOf(scheduler_->RecordEvents(events)), "STALE_ATTEMPT");
+}
+
+TEST_F(SchedulerStoreFailureTest, WorkerIsNotToldWhatTheStoreHasRefusedAndIsNotYetTakenBack) {
+  const std::string job = Submit();
+  Sync(worker_);
+  Accept(worker_, job, 1);
+  worker_.Has(job, 1, AttemptStatus::FAILED, "WORKER_LOST");
+  failing_->failing = failing_->reads_fail = true;
+  EXPECT_FALSE(scheduler_->Synchronize(worker_.report()).ok());
+  failing_->failing = failing_->reads_fail = false;  // but no tick has come since
+  EXPECT_THAT(scheduler_->Synchronize(worker_.report()),
+              StatusIs(absl::StatusCode::kUnavailable, "report again"));
+  scheduler_->Tick();
+  EXPECT_THAT(Sync(worker_), IsEmpty());
+  EXPECT_EQ(Get(job).attempts_size(), 1);
+}
+
 }  // namespace
 }  // namespace longlora::server

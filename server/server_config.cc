@@ -101,6 +101,11 @@ void AddOptions(CLI::App& app, ServerConfig& config, DurationTexts& durations) {
       ->check(CLI::Validator(CheckRetention, "DURATION"));
   app.add_option("--queues", config.queues,
                  "YAML file with the queues and their quotas (default: one queue without limits)");
+  app.add_option("--failed-attempts-max", config.scheduler.failed_attempts_max,
+                 "Attempts in a row, without a new checkpoint, that faults of the system may end "
+                 "before the job fails")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   app.add_option("--log-level", config.log_level, "What is worth a line on standard error")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
       ->capture_default_str();

@@ -17,16 +17,17 @@ std::variant<ServerConfig, DataCopyCommand, int> Parse(std::vector<const char*> 
 }
 
 TEST(ServerConfigTest, FlagsAreRead) {
-  const auto parsed =
-      Parse({"--data-dir", "/d", "--listen", "127.0.0.1:1", "--lease-duration", "90s",
-             "--max-file-bytes", "2mb", "--allow-plaintext", "--ready-timeout", "20m", "--queues",
-             "/q.yaml", "--max-job-events", "5000", "--event-retention", "72h"});
+  const auto parsed = Parse({"--data-dir", "/d", "--listen", "127.0.0.1:1", "--lease-duration",
+                             "90s", "--max-file-bytes", "2mb", "--allow-plaintext",
+                             "--ready-timeout", "20m", "--queues", "/q.yaml", "--max-job-events",
+                             "5000", "--event-retention", "72h", "--failed-attempts-max", "7"});
   ASSERT_TRUE(std::holds_alternative<ServerConfig>(parsed));
   const ServerConfig& config = std::get<ServerConfig>(parsed);
   EXPECT_EQ(config.data_dir, "/d");
   EXPECT_EQ(config.listen, "127.0.0.1:1");
   EXPECT_EQ(config.scheduler.lease_duration, absl::Seconds(90));
   EXPECT_EQ(config.max_file_bytes, 2 << 20);
+  EXPECT_EQ(config.scheduler.failed_attempts_max, 7);
   EXPECT_TRUE(config.security.allow_plaintext);
   EXPECT_EQ(config.scheduler.ready_timeout, absl::Minutes(20));
   EXPECT_EQ(config.queues, "/q.yaml");

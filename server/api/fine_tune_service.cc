@@ -15,7 +15,7 @@
 #include "server/api/job_estimate.h"
 #include "server/api/page_token.h"
 #include "server/api/submit_check.h"
-#include "server/store/resource_names.h"
+#include "server/events/job_errors.h"
 
 namespace longlora::server {
 
@@ -50,6 +50,7 @@ absl::StatusOr<v1::ListFineTuneJobsResponse> FineTuneServiceHandler::List(
 
 absl::StatusOr<v1::ListJobEventsResponse> FineTuneServiceHandler::ListEvents(
     const v1::ListJobEventsRequest& request) {
+  LONGLORA_RETURN_IF_ERROR(JobIdOf(request.parent(), "parent").status());
   const std::string arguments = absl::StrCat("events ", request.parent());
   LONGLORA_ASSIGN_OR_RETURN(const int32_t limit, PageSize(request.page_size()));
   LONGLORA_ASSIGN_OR_RETURN(const int64_t after, ParsePageToken(arguments, request.page_token()));
@@ -66,7 +67,7 @@ absl::StatusOr<v1::ListJobEventsResponse> FineTuneServiceHandler::ListEvents(
 }
 
 absl::Status FineTuneServiceHandler::Delete(const v1::DeleteFineTuneJobRequest& request) {
-  LONGLORA_ASSIGN_OR_RETURN(const std::string id, ParseJobName(request.name()));
+  LONGLORA_ASSIGN_OR_RETURN(const std::string id, JobIdOf(request.name()));
   LONGLORA_RETURN_IF_ERROR(to_.scheduler->Delete(request.name(), request.etag(), request.force()));
   // The job is gone; files that stay are swept when the server starts again.
   if (absl::Status status = to_.artifacts->RemoveJob(id); !status.ok()) {
@@ -80,7 +81,7 @@ absl::Status FineTuneServiceHandler::Download(
     grpc::ServerWriter<v1::DownloadArtifactResponse>* writer) {
   LONGLORA_ASSIGN_OR_RETURN(const TransferLimit::Slot slot, to_.transfers->Take());
   ArtifactKey key;
-  LONGLORA_ASSIGN_OR_RETURN(key.job_id, ParseJobName(request.parent()));
+  LONGLORA_ASSIGN_OR_RETURN(key.job_id, JobIdOf(request.parent(), "parent"));
   LONGLORA_ASSIGN_OR_RETURN(const OwnedArtifact found,
                             to_.scheduler->FindArtifact(request.parent(), request.path()));
   key.attempt = found.attempt;
@@ -157,6 +158,7 @@ grpc::Status FineTuneServiceHandler::ListJobEvents(grpc::ServerContext*,
 grpc::Status FineTuneServiceHandler::ListCheckpoints(grpc::ServerContext*,
                                                      const v1::ListCheckpointsRequest* request,
                                                      v1::ListCheckpointsResponse* response) {
+  if (auto id = JobIdOf(request->parent(), "parent"); !id.ok()) return ToReply(id.status());
   absl::StatusOr<std::vector<v1::Checkpoint>> checkpoints =
       to_.scheduler->ListCheckpoints(request->parent());
   if (!checkpoints.ok()) return ToReply(checkpoints.status());
@@ -169,6 +171,7 @@ grpc::Status FineTuneServiceHandler::ListCheckpoints(grpc::ServerContext*,
 grpc::Status FineTuneServiceHandler::ListArtifacts(grpc::ServerContext*,
                                                    const v1::ListArtifactsRequest* request,
                                                    v1::ListArtifactsResponse* response) {
+  if (auto id = JobIdOf(request->parent(), "parent"); !id.ok()) return ToReply(id.status());
   absl::StatusOr<std::vector<v1::Artifact>> results = to_.scheduler->ListResults(request->parent());
   if (!results.ok()) return ToReply(results.status());
   for (v1::Artifact& artifact : *results) *response->add_artifacts() = std::move(artifact);

@@ -19,9 +19,9 @@ absl::StatusOr<std::string> QueueIdOf(const std::string& name) {
   if (name.empty()) return std::string();
   absl::string_view id = name;
   if (absl::ConsumePrefix(&id, "queues/") && common::IsQueueName(id)) return std::string(id);
-  return rpc::MakeError(absl::StatusCode::kInvalidArgument,
-                        absl::StrCat("\"", name, "\" is no queue's name: queues/{id}"),
-                        {"NAME_INVALID", {{"name", name}}, {}});
+  const std::string problem = absl::StrCat("\"", name, "\" is no queue's name: queues/{id}");
+  return rpc::MakeError(absl::StatusCode::kInvalidArgument, problem,
+                        {"NAME_INVALID", {{"name", name}}, {{"queue", problem}}});
 }
 
 }  // namespace

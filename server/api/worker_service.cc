@@ -12,7 +12,7 @@
 #include "rpc/grpc_status.h"
 #include "server/api/edge_status.h"
 #include "server/api/file_name.h"
-#include "server/store/resource_names.h"
+#include "server/events/job_errors.h"
 
 namespace longlora::server {
 namespace {
@@ -36,7 +36,7 @@ const google::protobuf::RepeatedPtrField<v1::Artifact>& ArtifactsOf(
 }  // namespace
 
 absl::StatusOr<ArtifactKey> WorkerServiceHandler::CheckedKey(const worker::v1::ArtifactRef& ref) {
-  LONGLORA_ASSIGN_OR_RETURN(std::string job_id, ParseJobName(ref.job()));
+  LONGLORA_ASSIGN_OR_RETURN(std::string job_id, JobIdOf(ref.job(), "job"));
   LONGLORA_RETURN_IF_ERROR(to_.scheduler->CheckAttempt(ref.worker(), ref.job(), ref.attempt()));
   return MakeKey(std::move(job_id), ref.attempt(), ref.artifact());
 }
@@ -65,7 +65,7 @@ absl::Status WorkerServiceHandler::Upload(
 }
 
 absl::Status WorkerServiceHandler::Commit(const worker::v1::CommitArtifactsRequest& request) {
-  LONGLORA_ASSIGN_OR_RETURN(const std::string job_id, ParseJobName(request.job()));
+  LONGLORA_ASSIGN_OR_RETURN(const std::string job_id, JobIdOf(request.job(), "job"));
   LONGLORA_RETURN_IF_ERROR(
       to_.scheduler->CheckAttempt(request.worker(), request.job(), request.attempt()));
   for (const v1::Artifact& artifact : ArtifactsOf(request)) {
@@ -107,7 +107,7 @@ absl::Status WorkerServiceHandler::SendArtifact(
     const worker::v1::FetchArtifactRequest& request,
     grpc::ServerWriter<worker::v1::FetchArtifactResponse>* writer) {
   LONGLORA_ASSIGN_OR_RETURN(const TransferLimit::Slot slot, to_.transfers->Take());
-  LONGLORA_ASSIGN_OR_RETURN(std::string job_id, ParseJobName(request.job()));
+  LONGLORA_ASSIGN_OR_RETURN(std::string job_id, JobIdOf(request.job(), "job"));
   LONGLORA_RETURN_IF_ERROR(
       to_.scheduler->CheckAttempt(request.worker(), request.job(), request.attempt()));
   LONGLORA_ASSIGN_OR_RETURN(const OwnedArtifact found,

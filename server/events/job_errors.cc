@@ -18,11 +18,13 @@ absl::Status WithJobReason(const absl::Status& status, absl::string_view job_id)
   return absl::IsNotFound(status) ? JobNotFoundError(job_id) : status;
 }
 
-absl::StatusOr<std::string> JobIdOf(absl::string_view name) {
+absl::StatusOr<std::string> JobIdOf(absl::string_view name, absl::string_view field) {
   absl::StatusOr<std::string> id = ParseJobName(name);
   if (id.ok()) return id;
   return rpc::MakeError(absl::StatusCode::kInvalidArgument, id.status().message(),
-                        {"NAME_INVALID", {{"name", std::string(name)}}, {}});
+                        {"NAME_INVALID",
+                         {{"name", std::string(name)}},
+                         {{std::string(field), std::string(id.status().message())}}});
 }
 
 }  // namespace longlora::server

@@ -16,8 +16,9 @@ absl::Status JobNotFoundError(absl::string_view job_id);
 // Gives a NOT_FOUND of the store its reason; every other status passes.
 absl::Status WithJobReason(const absl::Status& status, absl::string_view job_id);
 
-// The id inside a job's resource name; INVALID_ARGUMENT (NAME_INVALID).
-absl::StatusOr<std::string> JobIdOf(absl::string_view name);
+// The id inside a job's resource name, which `field` of the request has; INVALID_ARGUMENT
+// (NAME_INVALID).
+absl::StatusOr<std::string> JobIdOf(absl::string_view name, absl::string_view field = "name");
 
 }  // namespace longlora::server
 

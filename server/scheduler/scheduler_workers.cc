@@ -16,9 +16,9 @@ namespace {
 absl::StatusOr<std::string> WorkerIdOf(absl::string_view name) {
   absl::string_view id = name;
   if (absl::ConsumePrefix(&id, "workers/") && common::IsWorkerId(id)) return std::string(id);
-  return rpc::MakeError(absl::StatusCode::kInvalidArgument,
-                        absl::StrCat("\"", name, "\" is no worker's name: workers/{id}"),
-                        {"NAME_INVALID", {{"name", std::string(name)}}, {}});
+  const std::string problem = absl::StrCat("\"", name, "\" is no worker's name: workers/{id}");
+  return rpc::MakeError(absl::StatusCode::kInvalidArgument, problem,
+                        {"NAME_INVALID", {{"name", std::string(name)}}, {{"name", problem}}});
 }
 
 }  // namespace

@@ -265,6 +265,9 @@ class Scheduler {
   v1::Worker View(const KnownWorker& known) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Evicts what DRAINING workers have.
   void Drain(Moment now, std::vector<Handed>& handed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Evicts what a worker has, of jobs that would go on.
+  void Evict(absl::string_view worker, absl::string_view reason, absl::string_view message,
+             Moment now, std::vector<Handed>& handed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // scheduler_planning.cc
   absl::Status LoadUsage() ABSL_LOCKS_EXCLUDED(mutex_);

@@ -107,7 +107,7 @@ PlacementInput Scheduler::DescribePlacement(Moment now) {
     input.jobs.push_back(ToRequest(live->job, now.monotonic < live->retry_at));
   }
   for (const auto& [id, known] : workers_.workers()) {
-    if (known.connected && known.open()) input.workers.push_back(ToPlacementWorker(id, known));
+    if (known.takes_jobs()) input.workers.push_back(ToPlacementWorker(id, known));
   }
   input.running = DescribeRunning(now);
   input.usage = UsageAt(now);

@@ -85,8 +85,12 @@ absl::StatusOr<worker::v1::SynchronizeResponse> Scheduler::Synchronize(
           dependencies_.store->EnqueueWorker(workers_.Find(request.worker())->record));
     }
     placement_due_ = placement_due_ || accepted.offers_changed;
-    ReadReport(request, now, handed);
     if (request.leaving()) {
+      Evict(request.worker(), "WORKER_LEFT",
+            absl::StrCat("workers/", request.worker(), " was told to end"), now, handed);
+    }
+    ReadReport(request, now, handed);
+    if (request.leaving() && workers_.Find(request.worker())->held.empty()) {
       workers_.Leave(request.worker(), now.monotonic);
     } else {
       Place(now, handed);
@@ -117,13 +121,8 @@ void Scheduler::ReadReport(const worker::v1::SynchronizeRequest& request, Moment
   for (const auto& [id, devices] : held) {
     LiveJob& live = *FindLive(id);
     const auto status = reported.find({JobName(id), PresentAttempt(live.job)});
-    std::optional<AttemptEnd> end =
+    const std::optional<AttemptEnd> end =
         status != reported.end() ? EndOf(*status->second) : EndOfMissing(live.job, request);
-    if (!end.has_value() && request.leaving()) {
-      end = AttemptEnd{
-          AttemptEnd::How::kLost,
-          MakeFailure("WORKER_LOST", absl::StrCat("worker ", request.worker(), " was shut down"))};
-    }
     if (end.has_value()) EndAttempt(live, *end, now, handed);
   }
 }

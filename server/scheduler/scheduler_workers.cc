@@ -74,12 +74,17 @@ absl::StatusOr<v1::Worker> Scheduler::SetScheduling(absl::string_view worker,
 void Scheduler::Drain(Moment now, std::vector<Handed>& handed) {
   for (const auto& [id, known] : workers_.workers()) {
     if (known.record.worker().scheduling() != v1::Worker::DRAINING) continue;
-    for (const auto& [job, devices] : known.held) {
-      LiveJob& live = *FindLive(job);
-      JobEditor editor(live.job, now.date);
-      editor.Evict("WORKER_DRAINED", absl::StrCat("workers/", id, " is being drained"));
-      if (editor.changed()) handed.push_back(Apply(live, std::move(editor), now));
-    }
+    Evict(id, "WORKER_DRAINED", absl::StrCat("workers/", id, " is being drained"), now, handed);
+  }
+}
+
+void Scheduler::Evict(absl::string_view worker, absl::string_view reason, absl::string_view message,
+                      Moment now, std::vector<Handed>& handed) {
+  for (const auto& [job, devices] : workers_.Find(worker)->held) {
+    LiveJob& live = *FindLive(job);
+    JobEditor editor(live.job, now.date);
+    editor.Evict(reason, message);
+    if (editor.changed()) handed.push_back(Apply(live, std::move(editor), now));
   }
 }
 

@@ -149,10 +149,11 @@ absl::StatusOr<WorkerRegistry::Accepted> WorkerRegistry::Report(
   Accepted accepted;
   const bool same = SameButContact(worker.record, record);
   accepted.must_store = !same || date - worker.stored_contact >= store_interval;
-  accepted.offers_changed = !same || !worker.connected;
+  accepted.offers_changed = !same || !worker.connected || worker.leaving != request.leaving();
   if (accepted.must_store) worker.stored_contact = date;
   worker.record = std::move(record);
   worker.connected = true;
+  worker.leaving = request.leaving();
   worker.lease_end = lease_end;
   return accepted;
 }

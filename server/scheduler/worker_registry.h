@@ -27,8 +27,12 @@ struct KnownWorker {
            record.worker().scheduling() != v1::Worker::DRAINING;
   }
 
+  // Whether it may be given jobs now.
+  bool takes_jobs() const { return connected && open() && !leaving; }
+
   internal::v1::WorkerRecord record;
   bool connected = false;  // has spoken since the server started, and its lease runs
+  bool leaving = false;    // it was told to end and stops what it has
   common::MonotonicTime lease_end;
   absl::Time stored_contact;  // last_contact_time in the store
   // Former processes of this name, newest last: they must not come back.

@@ -92,7 +92,7 @@ absl::Status SyncLoop::Drain() {
     CheckLease();
   }
   KillUnended();
-  const seam::SynchronizeRequest goodbye = BuildRequest(/*leaving=*/true);
+  const seam::SynchronizeRequest goodbye = BuildRequest();
   const auto response = environment_.link->Synchronize(goodbye, kGoodbyeTimeout);
   if (response.ok()) {
     for (const seam::AttemptStatus& status : goodbye.attempts()) {
@@ -117,12 +117,12 @@ void SyncLoop::KillUnended() {
   }
 }
 
-seam::SynchronizeRequest SyncLoop::BuildRequest(bool leaving) const {
+seam::SynchronizeRequest SyncLoop::BuildRequest() const {
   seam::SynchronizeRequest request;
   request.set_worker(environment_.link->worker());
   request.set_incarnation(options_.incarnation);
   request.set_version(options_.version);
-  request.set_leaving(leaving);
+  request.set_leaving(leaving());
   for (const Device& device : environment_.devices) {
     api::Device* item = request.add_devices();
     item->set_id(device.id);
@@ -158,7 +158,7 @@ absl::Duration SyncLoop::CallTimeout() const {
 
 absl::StatusOr<absl::Duration> SyncLoop::Step() {
   ForgetStale();
-  const seam::SynchronizeRequest request = BuildRequest(/*leaving=*/false);
+  const seam::SynchronizeRequest request = BuildRequest();
   const common::MonotonicTime sent = environment_.clock->MonotonicNow();
   const auto response = environment_.link->Synchronize(request, CallTimeout());
   environment_.metrics->SetConnected(response.ok());

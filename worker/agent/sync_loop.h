@@ -55,7 +55,7 @@ class SyncLoop {
   void CheckLease();
 
  private:
-  seam::SynchronizeRequest BuildRequest(bool leaving) const;
+  seam::SynchronizeRequest BuildRequest() const;
   absl::Duration CallTimeout() const;
   absl::StatusOr<absl::Duration> HandleError(const absl::Status& status);
   void Reconcile(const seam::SynchronizeRequest& request,

@@ -83,20 +83,62 @@ TEST_F(SchedulerWorkerTest, UnknownAttemptIsNotListedSoItEnds) {
   EXPECT_EQ(StateOf(job_), Job::PREPARING);
 }
 
-TEST_F(SchedulerWorkerTest, LeavingWorkerGivesItsJobsBackAtOnce) {
+TEST_F(SchedulerWorkerTest, LeavingWorkersJobGoesOnElsewhereFromItsCheckpointWithoutAFailure) {
+  options_.failed_attempts_max = 1;  // an eviction must not count
+  Restart();
   Sync(worker_);
   Accept(worker_, job_, 1);
+  Prepare(worker_, job_, 1);
   worker_.report().set_leaving(true);
+  ASSERT_THAT(Sync(worker_), SizeIs(1)) << "its attempt has yet to make a checkpoint";
+  EXPECT_EQ(StateOf(job_), Job::RUNNING);
+  EXPECT_EQ(Get(job_).attempts(0).eviction().reason(), "WORKER_LEFT");
+  ASSERT_OK(CommitCheckpoint(worker_, job_, 1, 9));
+  worker_.Has(job_, 1, AttemptStatus::STOPPED);
   EXPECT_THAT(Sync(worker_), IsEmpty());
   EXPECT_EQ(StateOf(job_), Job::QUEUED);
-  EXPECT_EQ(Get(job_).attempts(0).failure().reason(), "WORKER_LOST");
+  EXPECT_EQ(Get(job_).attempts(0).state(), v1::Attempt::EVICTED);
+  EXPECT_FALSE(Get(job_).attempts(0).has_failure());
   EXPECT_EQ(scheduler_->ListWorkers()[0].state(), v1::Worker::LOST);
-  clock_.Advance(options_.back_off.initial);
   scheduler_->Tick();
   EXPECT_EQ(Get(job_).schedule_reason().code(), "NO_WORKER");
   FakeWorker other("b", 1);
-  Sync(other);
-  EXPECT_EQ(StateOf(job_), Job::PREPARING);
+  const std::vector<Assignment> assignments = Sync(other);
+  ASSERT_THAT(assignments, SizeIs(1)) << "at once, without a back-off";
+  EXPECT_EQ(assignments[0].resume_from().step(), 9);
+}
+
+TEST_F(SchedulerWorkerTest, LeavingWorkerGetsNoJobAlsoWhileItStillHasOne) {
+  Sync(worker_);
+  Accept(worker_, job_, 1);
+  worker_.report().set_leaving(true);
+  const std::string waiting = Submit();
+  EXPECT_THAT(Sync(worker_), SizeIs(1)) << "of two devices";
+  scheduler_->Tick();
+  EXPECT_EQ(StateOf(waiting), Job::QUEUED);
+  EXPECT_EQ(Get(waiting).schedule_reason().code(), "NO_WORKER");
+  worker_.Restart("second");  // a new life stays
+  worker_.report().set_leaving(false);
+  ASSERT_THAT(Sync(worker_), SizeIs(1));
+  EXPECT_EQ(StateOf(waiting), Job::PREPARING);
+}
+
+TEST_F(SchedulerWorkerTest, AttemptThatNeverReachedALeavingWorkerIsPlacedElsewhere) {
+  Sync(worker_);
+  worker_.report().set_leaving(true);
+  EXPECT_THAT(Sync(worker_), IsEmpty());
+  EXPECT_EQ(StateOf(job_), Job::QUEUED);
+  EXPECT_EQ(Get(job_).attempts(0).state(), v1::Attempt::EVICTED);
+}
+
+TEST_F(SchedulerWorkerTest, WorkerThatDiesWhileItLeavesIsAFailure) {
+  Sync(worker_);
+  Accept(worker_, job_, 1);
+  worker_.report().set_leaving(true);
+  Sync(worker_);
+  clock_.Advance(WholeLease());
+  scheduler_->Tick();
+  EXPECT_EQ(Get(job_).attempts(0).failure().reason(), "WORKER_LOST");
 }
 
 TEST_F(SchedulerWorkerTest, LeavingWorkersLastWordCounts) {

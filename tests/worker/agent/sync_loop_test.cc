@@ -300,6 +300,12 @@ TEST_F(SyncLoopTest, LeavingStopsWithACheckpointAndSaysGoodbye) {
   EXPECT_EQ(service_.ReportedStatus(id)->state(), State::STOPPED);
   EXPECT_TRUE(service_.synchronize_requests().back().leaving());
   EXPECT_FALSE(std::filesystem::exists(AttemptPath(id)));
+  // The server knew before the attempt had stopped, and so did not take the stop for a failure.
+  const auto requests = service_.synchronize_requests();
+  EXPECT_TRUE(std::any_of(requests.begin(), requests.end(), [](const auto& request) {
+    return request.leaving() && request.attempts_size() == 1 &&
+           request.attempts(0).state() < State::STOPPED;
+  }));
 }
 
 TEST_F(SyncLoopTest, NameThatAnotherTookEndsTheWorkerAndItsRanks) {

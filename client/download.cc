@@ -168,7 +168,7 @@ class ArtifactDownload {
       if (file_.size() > before) failures = 0;
       if (status.ok() && file_.size() == artifact_.size_bytes()) return absl::OkStatus();
       // An orderly end before the announced size is as good as a break.
-      const bool again = status.ok() || absl::IsUnavailable(status);
+      const bool again = status.ok() || MayTryAgain(status);
       if (!again) return status;
       if (++failures >= client_.options().retry.attempts) {
         return status.ok()
@@ -176,7 +176,7 @@ class ArtifactDownload {
                                                       file_.size(), " of ", artifact_.size_bytes()))
                    : status;
       }
-      if (!WaitToRetry(client_.options().retry.backoff, failures, client_.cancellation())) {
+      if (!WaitToRetry(client_.options().retry.backoff, failures, status, client_.cancellation())) {
         return absl::CancelledError("interrupted");
       }
       client_.Reconnect();

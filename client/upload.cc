@@ -137,9 +137,9 @@ absl::StatusOr<UploadResult> UploadFile(FineTuneClient& client, const LocalFile&
       return UploadResult{.name = FileName(file.sha256), .sent_bytes = file.size_bytes - first};
     }
     const bool again =
-        absl::IsUnavailable(status) || rpc::GetErrorDetails(status).reason == "OFFSET_INVALID";
+        MayTryAgain(status) || rpc::GetErrorDetails(status).reason == "OFFSET_INVALID";
     if (!again || ++failures >= client.options().retry.attempts) return Explain(status, file);
-    if (!WaitToRetry(client.options().retry.backoff, failures, client.cancellation())) {
+    if (!WaitToRetry(client.options().retry.backoff, failures, status, client.cancellation())) {
       return absl::CancelledError("interrupted");
     }
     client.Reconnect();

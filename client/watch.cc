@@ -39,9 +39,10 @@ class Watch {
   }
 
  private:
-  // CANCELLED that we did not ask for: the server cut its streams while it stopped.
+  // CANCELLED that we did not ask for: the server cut its streams while it stopped, or this one
+  // because we were too slow.
   static bool IsBroken(const absl::Status& status) {
-    return absl::IsUnavailable(status) || absl::IsCancelled(status);
+    return MayTryAgain(status) || absl::IsCancelled(status);
   }
 
   absl::Status ReadStream() {
@@ -95,7 +96,7 @@ class Watch {
       told_disconnected_ = true;
       observer_.OnDisconnected(ended);
     }
-    if (!WaitToRetry(options_.backoff, fruitless_streams_, client_.cancellation())) {
+    if (!WaitToRetry(options_.backoff, fruitless_streams_, ended, client_.cancellation())) {
       return absl::CancelledError("interrupted");
     }
     client_.Reconnect();

@@ -27,6 +27,31 @@ TEST(FineTuneClientTest, RetriesUnavailableWithTheSameRequestId) {
   EXPECT_THAT(server.request_ids(), ::testing::ElementsAre("a-wish", "a-wish", "a-wish"));
 }
 
+TEST(FineTuneClientTest, ComesAgainWhenTheServerSaysWhenAndNotBefore) {
+  FakeServer server;
+  const absl::Duration asked = absl::Milliseconds(50);
+  server.FailNext("CreateFineTuneJob", rpc::ToGrpcStatus(rpc::MakeError(
+                                           absl::StatusCode::kResourceExhausted, "busy",
+                                           {.reason = "TOO_MANY_CREATES", .retry_delay = asked})));
+  const auto client = MakeTestClient(server);
+  v1::CreateFineTuneJobRequest request;
+  request.set_request_id("a-wish");
+  const absl::Time start = absl::Now();
+  EXPECT_OK(client->CreateJob(request));
+  EXPECT_GE(absl::Now() - start, asked);
+  EXPECT_THAT(server.request_ids(), ::testing::ElementsAre("a-wish", "a-wish"));
+}
+
+TEST(FineTuneClientTest, LimitsThatLastAreNotTriedAgain) {
+  FakeServer server;
+  server.FailNext("CreateFineTuneJob",
+                  rpc::ToGrpcStatus(rpc::MakeError(absl::StatusCode::kResourceExhausted, "full",
+                                                   {.reason = "QUEUE_FULL"})));
+  EXPECT_THAT(MakeTestClient(server)->CreateJob(v1::CreateFineTuneJobRequest()),
+              StatusIs(absl::StatusCode::kResourceExhausted, "full"));
+  EXPECT_EQ(server.calls("CreateFineTuneJob"), 1);
+}
+
 TEST(FineTuneClientTest, GivesUpAfterTheAllowedAttemptsAndNamesTheServer) {
   FakeServer server;
   for (int i = 0; i < 10; ++i) server.FailNext("GetFineTuneJob", Unavailable());

@@ -1,11 +1,14 @@
 #include "worker/agent/retry.h"
 
+#include <algorithm>
+
 #include "absl/random/random.h"
 #include "rpc/grpc_status.h"
 
 namespace longlora::worker {
 
 ErrorClass ClassifyError(const absl::Status& status) {
+  const rpc::ErrorDetails details = rpc::GetErrorDetails(status);
   switch (status.code()) {
     case absl::StatusCode::kUnavailable:
     case absl::StatusCode::kDeadlineExceeded:
@@ -19,9 +22,11 @@ ErrorClass ClassifyError(const absl::Status& status) {
     case absl::StatusCode::kAborted:
       return ErrorClass::kDoubtful;
     case absl::StatusCode::kResourceExhausted:
-      // With a reason it is a limit of the service; without, the server is busy.
-      return rpc::GetErrorDetails(status).reason.empty() ? ErrorClass::kTransient
-                                                         : ErrorClass::kFinal;
+      // With a reason it is a limit of the service, for now if that says when to come again;
+      // without, the server is busy.
+      return details.reason.empty() || details.retry_delay > absl::ZeroDuration()
+                 ? ErrorClass::kTransient
+                 : ErrorClass::kFinal;
     default:
       return ErrorClass::kFinal;
   }
@@ -41,6 +46,7 @@ absl::Status RetryCall(const RetryPolicy& policy, Cancellation* cancellation,
     doubtful = error_class == ErrorClass::kDoubtful ? doubtful + 1 : 0;
     if (doubtful >= policy.doubtful_tries) return status;
     cancellation->WaitFor(
+        std::min(rpc::GetErrorDetails(status).retry_delay, policy.backoff.maximum) +
         common::BackoffDelay(policy.backoff, failures, absl::Uniform(random, 0.0, 1.0)));
   }
 }

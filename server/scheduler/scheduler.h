@@ -8,6 +8,9 @@
 // A worker of the seam and a client of the API call the same object, through server/api. Jobs are
 // named by resource name ("fineTuneJobs/{id}"), workers by id; a malformed name is INVALID_ARGUMENT
 // (NAME_INVALID). Any call may answer UNAVAILABLE when the store fails: nothing changed, try again.
+//
+// What is called often has two forms: Begin... decides at once and lets the caller wait for the
+// store without a thread, see Answer; the other does the waiting itself.
 #ifndef LONGLORA_SERVER_SCHEDULER_SCHEDULER_H_
 #define LONGLORA_SERVER_SCHEDULER_SCHEDULER_H_
 
@@ -17,6 +20,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -32,6 +36,7 @@
 #include "longlora/v1/worker_directory_service.pb.h"
 #include "longlora/worker/v1/worker_service.pb.h"
 #include "server/events/event_hub.h"
+#include "server/scheduler/answer.h"
 #include "server/scheduler/failure_policy.h"
 #include "server/scheduler/job_editor.h"
 #include "server/scheduler/job_state_machine.h"
@@ -95,19 +100,29 @@ class Scheduler {
   // no known worker has the base model, or may read the initial adapter), INVALID_ARGUMENT
   // (SPEC_INVALID: there is no such queue, or it can never give what the job asks for),
   // RESOURCE_EXHAUSTED (QUEUE_FULL). Nothing is stored on an error, nor with validate_only.
-  absl::StatusOr<v1::FineTuneJob> Submit(const SubmitRequest& request) ABSL_LOCKS_EXCLUDED(mutex_);
+  Answer<v1::FineTuneJob> BeginSubmit(SubmitRequest request) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<v1::FineTuneJob> Submit(SubmitRequest request) ABSL_LOCKS_EXCLUDED(mutex_) {
+    return BeginSubmit(std::move(request)).Get();
+  }
   // What a user asks of a job: kPause, kResume or kCancel. PAUSED or CANCELLED at once when nothing
   // was running, else PAUSING or CANCELLING. NOT_FOUND (JOB_NOT_FOUND), FAILED_PRECONDITION
   // (JOB_FINAL, JOB_CANCELLING, JOB_PAUSING), ABORTED (ETAG_MISMATCH). Empty etag: any.
+  Answer<v1::FineTuneJob> BeginAsk(JobTrigger trigger, absl::string_view job,
+                                   absl::string_view etag) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<v1::FineTuneJob> Ask(JobTrigger trigger, absl::string_view job,
-                                      absl::string_view etag) ABSL_LOCKS_EXCLUDED(mutex_);
+                                      absl::string_view etag) ABSL_LOCKS_EXCLUDED(mutex_) {
+    return BeginAsk(trigger, job, etag).Get();
+  }
   // Removes the job and its events; the caller then removes its artifacts. NOT_FOUND
   // (JOB_NOT_FOUND), FAILED_PRECONDITION (JOB_NOT_FINAL, JOB_HAS_ARTIFACTS), ABORTED
   // (ETAG_MISMATCH).
   absl::Status Delete(absl::string_view job, absl::string_view etag, bool force)
       ABSL_LOCKS_EXCLUDED(mutex_);
   // NOT_FOUND (JOB_NOT_FOUND).
-  absl::StatusOr<v1::FineTuneJob> GetJob(absl::string_view job) ABSL_LOCKS_EXCLUDED(mutex_);
+  Answer<v1::FineTuneJob> BeginGetJob(absl::string_view job) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<v1::FineTuneJob> GetJob(absl::string_view job) ABSL_LOCKS_EXCLUDED(mutex_) {
+    return BeginGetJob(job).Get();
+  }
   absl::StatusOr<JobPage> ListJobs(const JobQuery& query) ABSL_LOCKS_EXCLUDED(mutex_);
   // Committed checkpoints, oldest first. NOT_FOUND (JOB_NOT_FOUND).
   absl::StatusOr<std::vector<v1::Checkpoint>> ListCheckpoints(absl::string_view job)
@@ -142,13 +157,21 @@ class Scheduler {
 
   // See WorkerService.Synchronize. INVALID_ARGUMENT (WORKER_INVALID), ALREADY_EXISTS
   // (WORKER_NAME_TAKEN).
-  absl::StatusOr<worker::v1::SynchronizeResponse> Synchronize(
+  Answer<worker::v1::SynchronizeResponse> BeginSynchronize(
       const worker::v1::SynchronizeRequest& request) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<worker::v1::SynchronizeResponse> Synchronize(
+      const worker::v1::SynchronizeRequest& request) ABSL_LOCKS_EXCLUDED(mutex_) {
+    return BeginSynchronize(request).Get();
+  }
   // See WorkerService.ReportEvents. Returns the acknowledged sequence. FAILED_PRECONDITION
   // (STALE_ATTEMPT), OUT_OF_RANGE (SEQUENCE_GAP), INVALID_ARGUMENT (EVENT_INVALID: too many, or a
   // kind only the server makes).
-  absl::StatusOr<int64_t> RecordEvents(const worker::v1::ReportEventsRequest& request)
+  Answer<int64_t> BeginRecordEvents(const worker::v1::ReportEventsRequest& request)
       ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<int64_t> RecordEvents(const worker::v1::ReportEventsRequest& request)
+      ABSL_LOCKS_EXCLUDED(mutex_) {
+    return BeginRecordEvents(request).Get();
+  }
   // OK when the attempt is the job's present one, on this worker. For artifact calls, before each
   // file is opened and again before it counts. FAILED_PRECONDITION (STALE_ATTEMPT).
   absl::Status CheckAttempt(absl::string_view worker, absl::string_view job, int32_t attempt)
@@ -157,8 +180,12 @@ class Scheduler {
   // Returns the checkpoints that are no longer the job's, for the caller to remove their files (of
   // Checkpoint.attempt). FAILED_PRECONDITION (STALE_ATTEMPT), INVALID_ARGUMENT
   // (CHECKPOINT_INVALID).
-  absl::StatusOr<std::vector<v1::Checkpoint>> CommitArtifacts(
+  Answer<std::vector<v1::Checkpoint>> BeginCommitArtifacts(
       const worker::v1::CommitArtifactsRequest& request) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<std::vector<v1::Checkpoint>> CommitArtifacts(
+      const worker::v1::CommitArtifactsRequest& request) ABSL_LOCKS_EXCLUDED(mutex_) {
+    return BeginCommitArtifacts(request).Get();
+  }
 
   // --- For the server itself ---
 
@@ -236,7 +263,10 @@ class Scheduler {
   // scheduler_read.cc
   v1::FineTuneJob View(const LiveJob& live) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The job, live or final, once everything seen in it is durable.
-  absl::StatusOr<Sight> Look(absl::string_view job) ABSL_LOCKS_EXCLUDED(mutex_);
+  Answer<Sight> BeginLook(absl::string_view job) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<Sight> Look(absl::string_view job) ABSL_LOCKS_EXCLUDED(mutex_) {
+    return BeginLook(job).Get();
+  }
 
   // scheduler_submit.cc
   absl::Status CheckQueue(const v1::FineTuneSpec& spec) const;
@@ -245,6 +275,8 @@ class Scheduler {
   absl::StatusOr<std::optional<v1::FineTuneJob>> FindRepeat(const std::string& request_id,
                                                             absl::string_view digest)
       ABSL_LOCKS_EXCLUDED(mutex_);
+  // At most `tries` times, while the id is taken.
+  Answer<v1::FineTuneJob> BeginSubmit(SubmitRequest request, int tries) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // scheduler_attempts.cc
   // The job when `attempt` is its active one on `worker`; STALE_ATTEMPT otherwise, or UNAVAILABLE

@@ -152,7 +152,7 @@ absl::Status Scheduler::CheckAttempt(absl::string_view worker, absl::string_view
   return FindAttempt(worker, job, attempt).status();
 }
 
-absl::StatusOr<int64_t> Scheduler::RecordEvents(const worker::v1::ReportEventsRequest& request) {
+Answer<int64_t> Scheduler::BeginRecordEvents(const worker::v1::ReportEventsRequest& request) {
   if (request.events_size() > kEventsMax) {
     return EventInvalid(
         absl::StrCat("events: ", request.events_size(), " at once; at most ", kEventsMax));
@@ -180,14 +180,17 @@ absl::StatusOr<int64_t> Scheduler::RecordEvents(const worker::v1::ReportEventsRe
     acknowledged = live->job.cursor.acknowledged_sequence;
     pending = live->pending;
   }
-  LONGLORA_RETURN_IF_ERROR(Await(handed));
-  // Events that came twice may still be on their way to the disk for the first time.
-  if (!pending.Wait().ok())
-    return absl::UnavailableError("the events are not stored yet; send again");
-  return acknowledged;
+  return {pending,
+          [this, handed = std::move(handed), pending, acknowledged]() -> absl::StatusOr<int64_t> {
+            LONGLORA_RETURN_IF_ERROR(Await(handed));
+            // Events that came twice may still be on their way to the disk for the first time.
+            if (!pending.Wait().ok())
+              return absl::UnavailableError("the events are not stored yet; send again");
+            return acknowledged;
+          }};
 }
 
-absl::StatusOr<std::vector<v1::Checkpoint>> Scheduler::CommitArtifacts(
+Answer<std::vector<v1::Checkpoint>> Scheduler::BeginCommitArtifacts(
     const worker::v1::CommitArtifactsRequest& request) {
   LONGLORA_RETURN_IF_ERROR(CheckCommit(request));
   std::vector<v1::Checkpoint> dropped;
@@ -208,10 +211,14 @@ absl::StatusOr<std::vector<v1::Checkpoint>> Scheduler::CommitArtifacts(
     if (editor.changed()) handed.push_back(Apply(*live, std::move(editor), now));
     pending = live->pending;
   }
-  LONGLORA_RETURN_IF_ERROR(Await(handed));
-  if (!pending.Wait().ok())
-    return absl::UnavailableError("the commit is not stored yet; send again");
-  return dropped;
+  return {pending,
+          [this, handed = std::move(handed), pending,
+           dropped = std::move(dropped)]() mutable -> absl::StatusOr<std::vector<v1::Checkpoint>> {
+            LONGLORA_RETURN_IF_ERROR(Await(handed));
+            if (!pending.Wait().ok())
+              return absl::UnavailableError("the commit is not stored yet; send again");
+            return std::move(dropped);
+          }};
 }
 
 void Scheduler::EndAttempt(LiveJob& live, const AttemptEnd& end, Moment now,

@@ -40,8 +40,8 @@ absl::Status Refused(const StoredJob& job, JobTrigger trigger) {
 
 }  // namespace
 
-absl::StatusOr<v1::FineTuneJob> Scheduler::Ask(JobTrigger trigger, absl::string_view job,
-                                               absl::string_view etag) {
+Answer<v1::FineTuneJob> Scheduler::BeginAsk(JobTrigger trigger, absl::string_view job,
+                                            absl::string_view etag) {
   LONGLORA_ASSIGN_OR_RETURN(const std::string id, JobIdOf(job));
   v1::FineTuneJob view;
   std::optional<Handed> handed;
@@ -60,16 +60,25 @@ absl::StatusOr<v1::FineTuneJob> Scheduler::Ask(JobTrigger trigger, absl::string_
     }
   }
   if (handed.has_value()) {
-    LONGLORA_RETURN_IF_ERROR(Await({*handed}));
-    return view;
+    const CommitTicket ticket = handed->ticket;
+    return {ticket,
+            [this, handed = *std::move(handed),
+             view = std::move(view)]() mutable -> absl::StatusOr<v1::FineTuneJob> {
+              LONGLORA_RETURN_IF_ERROR(Await({handed}));
+              return std::move(view);
+            }};
   }
   // Answers rest on what is durable, refusals and "nothing to do" too.
-  LONGLORA_ASSIGN_OR_RETURN(Sight sight, Look(job));
-  if (!allowed && NextJobState(sight.view.state(), trigger).has_value()) {
-    return absl::UnavailableError("the store refused what the job was just changing to; ask again");
-  }
-  if (!allowed) return Refused(sight.job, trigger);
-  return std::move(sight.view);
+  return BeginLook(job).Then(
+      [allowed, trigger](absl::StatusOr<Sight> sight) -> absl::StatusOr<v1::FineTuneJob> {
+        if (!sight.ok()) return sight.status();
+        if (!allowed && NextJobState(sight->view.state(), trigger).has_value()) {
+          return absl::UnavailableError(
+              "the store refused what the job was just changing to; ask again");
+        }
+        if (!allowed) return Refused(sight->job, trigger);
+        return std::move(sight->view);
+      });
 }
 
 absl::Status Scheduler::Delete(absl::string_view job, absl::string_view etag, bool force) {

@@ -26,8 +26,8 @@ v1::FineTuneJob Scheduler::View(const LiveJob& live) {
   return view;
 }
 
-absl::StatusOr<Scheduler::Sight> Scheduler::Look(absl::string_view job) {
-  LONGLORA_ASSIGN_OR_RETURN(const std::string id, JobIdOf(job));
+Answer<Scheduler::Sight> Scheduler::BeginLook(absl::string_view job) {
+  LONGLORA_ASSIGN_OR_RETURN(std::string id, JobIdOf(job));
   std::optional<Sight> sight;
   CommitTicket pending;
   {
@@ -37,16 +37,22 @@ absl::StatusOr<Scheduler::Sight> Scheduler::Look(absl::string_view job) {
       pending = live->pending;
     }
   }
-  if (sight.has_value() && pending.Wait().ok()) return *std::move(sight);
-  absl::StatusOr<StoredJob> stored = dependencies_.store->ReadJob(id);
-  if (!stored.ok()) return WithJobReason(stored.status(), id);
-  v1::FineTuneJob view = ToFineTuneJob(*stored);
-  return Sight{*std::move(stored), std::move(view)};
+  return {pending,
+          [this, id = std::move(id), sight = std::move(sight),
+           pending]() mutable -> absl::StatusOr<Sight> {
+            if (sight.has_value() && pending.Wait().ok()) return *std::move(sight);
+            absl::StatusOr<StoredJob> stored = dependencies_.store->ReadJob(id);
+            if (!stored.ok()) return WithJobReason(stored.status(), id);
+            v1::FineTuneJob view = ToFineTuneJob(*stored);
+            return Sight{*std::move(stored), std::move(view)};
+          }};
 }
 
-absl::StatusOr<v1::FineTuneJob> Scheduler::GetJob(absl::string_view job) {
-  LONGLORA_ASSIGN_OR_RETURN(Sight sight, Look(job));
-  return std::move(sight.view);
+Answer<v1::FineTuneJob> Scheduler::BeginGetJob(absl::string_view job) {
+  return BeginLook(job).Then([](absl::StatusOr<Sight> sight) -> absl::StatusOr<v1::FineTuneJob> {
+    if (!sight.ok()) return sight.status();
+    return std::move(sight->view);
+  });
 }
 
 absl::StatusOr<JobPage> Scheduler::ListJobs(const JobQuery& query) {

@@ -153,38 +153,43 @@ absl::StatusOr<std::optional<v1::FineTuneJob>> Scheduler::FindRepeat(const std::
   return std::optional<v1::FineTuneJob>(std::move(sight->view));
 }
 
-absl::StatusOr<v1::FineTuneJob> Scheduler::Submit(const SubmitRequest& request) {
+Answer<v1::FineTuneJob> Scheduler::BeginSubmit(SubmitRequest request) {
+  return BeginSubmit(std::move(request), kSubmitTriesMax);
+}
+
+Answer<v1::FineTuneJob> Scheduler::BeginSubmit(SubmitRequest request, int tries) {
+  if (tries == 0) {
+    return absl::UnavailableError("the id of the new job was taken several times over; try again");
+  }
   const std::string digest = DigestOf(request.spec);
-  absl::Status status;
-  for (int i = 0; i < kSubmitTriesMax; ++i) {
-    if (!request.request_id.empty()) {
-      LONGLORA_ASSIGN_OR_RETURN(std::optional<v1::FineTuneJob> repeat,
-                                FindRepeat(request.request_id, digest));
-      if (repeat.has_value()) return *std::move(repeat);
+  if (!request.request_id.empty()) {
+    LONGLORA_ASSIGN_OR_RETURN(std::optional<v1::FineTuneJob> repeat,
+                              FindRepeat(request.request_id, digest));
+    if (repeat.has_value()) return *std::move(repeat);
+  }
+  v1::FineTuneJob view;
+  std::optional<Handed> handed;
+  {
+    absl::MutexLock lock(&mutex_);
+    LONGLORA_RETURN_IF_ERROR(CheckQueue(request.spec));
+    LONGLORA_RETURN_IF_ERROR(CheckModel(request.spec));
+    if (static_cast<int64_t>(live_jobs_.size()) >= options_.live_jobs_max) {
+      return rpc::MakeError(absl::StatusCode::kResourceExhausted,
+                            absl::StrCat("the server holds ", live_jobs_.size(),
+                                         " unfinished jobs and takes no more; try again later"),
+                            {"QUEUE_FULL", {}, {}});
     }
-    v1::FineTuneJob view;
-    Handed handed;
-    {
-      absl::MutexLock lock(&mutex_);
-      LONGLORA_RETURN_IF_ERROR(CheckQueue(request.spec));
-      LONGLORA_RETURN_IF_ERROR(CheckModel(request.spec));
-      if (static_cast<int64_t>(live_jobs_.size()) >= options_.live_jobs_max) {
-        return rpc::MakeError(absl::StatusCode::kResourceExhausted,
-                              absl::StrCat("the server holds ", live_jobs_.size(),
-                                           " unfinished jobs and takes no more; try again later"),
-                              {"QUEUE_FULL", {}, {}});
-      }
-      const Moment now = Now();
-      NewJob job{common::JobId(request.spec.display_name(),
-                               dependencies_.ids->RandomSuffix(kIdSuffixLength)),
-                 newest_order_ + 1, request.spec, request.request_id, digest};
-      if (request.validate_only) {
-        view = ToFineTuneJob(JobEditor::Create(std::move(job), now.date).job());
-        view.clear_name();
-        view.clear_etag();
-        return view;
-      }
-      if (FindLive(job.id) != nullptr || ids_by_request_id_.contains(job.request_id)) continue;
+    const Moment now = Now();
+    NewJob job{common::JobId(request.spec.display_name(),
+                             dependencies_.ids->RandomSuffix(kIdSuffixLength)),
+               newest_order_ + 1, request.spec, request.request_id, digest};
+    if (request.validate_only) {
+      view = ToFineTuneJob(JobEditor::Create(std::move(job), now.date).job());
+      view.clear_name();
+      view.clear_etag();
+      return view;
+    }
+    if (FindLive(job.id) == nullptr && !ids_by_request_id_.contains(job.request_id)) {
       ++newest_order_;
       LiveJob& live = live_jobs_[job.id];
       live.job.id = job.id;
@@ -193,11 +198,17 @@ absl::StatusOr<v1::FineTuneJob> Scheduler::Submit(const SubmitRequest& request) 
       ++counters_.jobs_submitted;
       view = View(live);
     }
-    status = Await({handed});
-    if (status.ok()) return view;
-    if (!absl::IsAlreadyExists(status)) return status;
   }
-  return absl::UnavailableError("the id of the new job was taken several times over; try again");
+  if (!handed.has_value()) return BeginSubmit(std::move(request), tries - 1);
+  const CommitTicket ticket = handed->ticket;
+  return {ticket,
+          [this, tries, request = std::move(request), handed = *std::move(handed),
+           view = std::move(view)]() mutable -> absl::StatusOr<v1::FineTuneJob> {
+            const absl::Status status = Await({handed});
+            if (status.ok()) return std::move(view);
+            if (!absl::IsAlreadyExists(status)) return status;
+            return BeginSubmit(std::move(request), tries - 1).Get();
+          }};
 }
 
 }  // namespace longlora::server

@@ -64,7 +64,7 @@ std::optional<AttemptEnd> EndOfMissing(const StoredJob& job,
 
 }  // namespace
 
-absl::StatusOr<worker::v1::SynchronizeResponse> Scheduler::Synchronize(
+Answer<worker::v1::SynchronizeResponse> Scheduler::BeginSynchronize(
     const worker::v1::SynchronizeRequest& request) {
   std::vector<Handed> handed;
   std::vector<CommitTicket> tickets;
@@ -98,16 +98,23 @@ absl::StatusOr<worker::v1::SynchronizeResponse> Scheduler::Synchronize(
     }
     // The answer rests on everything decided so far, by this call or another: what it lists and
     // what it no longer lists. And on that no other server decides by now.
-    tickets.push_back(dependencies_.store->Confirm());
     for (const auto& [serial, ticket] : in_flight_) tickets.push_back(ticket);
+    tickets.push_back(dependencies_.store->Confirm());
   }
-  LONGLORA_RETURN_IF_ERROR(Await(handed));
-  for (const CommitTicket& ticket : tickets) {
-    if (!ticket.Wait().ok()) {
-      return absl::UnavailableError("the server could not store its state; report again");
-    }
-  }
-  return response;
+  // The newest, so the last to be decided.
+  const CommitTicket last = tickets.back();
+  return {last,
+          [this, handed = std::move(handed), tickets = std::move(tickets),
+           response =
+               std::move(response)]() mutable -> absl::StatusOr<worker::v1::SynchronizeResponse> {
+            LONGLORA_RETURN_IF_ERROR(Await(handed));
+            for (const CommitTicket& ticket : tickets) {
+              if (!ticket.Wait().ok()) {
+                return absl::UnavailableError("the server could not store its state; report again");
+              }
+            }
+            return std::move(response);
+          }};
 }
 
 void Scheduler::ReadReport(const worker::v1::SynchronizeRequest& request, Moment now,

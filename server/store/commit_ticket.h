@@ -6,9 +6,11 @@
 #include <functional>
 #include <memory>
 #include <utility>
+#include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/notification.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
 namespace longlora::server {
@@ -28,20 +30,44 @@ class CommitTicket {
   // Blocks until the outcome is known. OK: the write survives a power loss. Else nothing of it was
   // stored.
   absl::Status Wait() const {
-    state_->decided.WaitForNotification();
+    absl::MutexLock lock(&state_->mutex);
+    state_->mutex.Await(absl::Condition(&state_->decided));
     return state_->outcome;
   }
-  bool decided() const { return state_->decided.HasBeenNotified(); }
+  bool decided() const {
+    absl::MutexLock lock(&state_->mutex);
+    return state_->decided;
+  }
+  // Calls `callback` once when the outcome is known: at once when it is already, else from the
+  // thread that decides, which everybody waits for: it must only hand work on.
+  void OnDecided(std::function<void()> callback) const {
+    {
+      absl::MutexLock lock(&state_->mutex);
+      if (!state_->decided) {
+        state_->callbacks.push_back(std::move(callback));
+        return;
+      }
+    }
+    callback();
+  }
   // For stores.
   void Decide(absl::Status outcome) const {
-    state_->outcome = std::move(outcome);
-    state_->decided.Notify();
+    std::vector<std::function<void()>> callbacks;
+    {
+      absl::MutexLock lock(&state_->mutex);
+      state_->outcome = std::move(outcome);
+      state_->decided = true;
+      callbacks.swap(state_->callbacks);
+    }
+    for (const std::function<void()>& callback : callbacks) callback();
   }
 
  private:
   struct State {
-    absl::Status outcome;  // written once, before `decided`
-    absl::Notification decided;
+    absl::Mutex mutex;
+    absl::Status outcome ABSL_GUARDED_BY(mutex);
+    bool decided ABSL_GUARDED_BY(mutex) = false;
+    std::vector<std::function<void()>> callbacks ABSL_GUARDED_BY(mutex);
   };
   explicit CommitTicket(std::shared_ptr<State> state) : state_(std::move(state)) {}
 

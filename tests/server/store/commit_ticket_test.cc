@@ -27,5 +27,23 @@ TEST(CommitTicketTest, DefaultIsDecidedAndOk) {
   EXPECT_TRUE(CommitTicket().Wait().ok());
 }
 
+TEST(CommitTicketTest, CallbacksRunOnceWhetherTheyCameBeforeOrAfterTheOutcome) {
+  const CommitTicket ticket = CommitTicket::Pending();
+  int before = 0;
+  int after = 0;
+  const CommitTicket copy = ticket;
+  ticket.OnDecided([&] {
+    ++before;
+    EXPECT_EQ(ticket.Wait(), absl::AbortedError("no")) << "the outcome is there";
+  });
+  copy.OnDecided([&] { ++before; });
+  EXPECT_EQ(before, 0);
+  ticket.Decide(absl::AbortedError("no"));
+  EXPECT_EQ(before, 2);
+  ticket.OnDecided([&] { ++after; });
+  EXPECT_EQ(after, 1);
+  EXPECT_EQ(before, 2);
+}
+
 }  // namespace
 }  // namespace longlora::server

@@ -34,6 +34,10 @@ int Main(int argc, char** argv) {
   events->add_option("--jobs", jobs);
   events->add_option("--batch", batch);
   events->add_option("--seconds", seconds);
+  int idle_workers = 1000;
+  CLI::App* idle = app.add_subcommand("idle");
+  idle->add_option("--workers", idle_workers);
+  idle->add_option("--seconds", seconds);
   int watchers = 10'000;
   CLI::App* watch = app.add_subcommand("watch");
   watch->add_option("--count", watchers);
@@ -43,6 +47,7 @@ int Main(int argc, char** argv) {
   if (submit->parsed()) report = RunSubmits(server, submits);
   if (dispatch->parsed()) report = RunDispatch(server, fleet, dispatches);
   if (events->parsed()) report = RunEvents(server, jobs, batch, absl::Seconds(seconds));
+  if (idle->parsed()) report = RunIdle(server, idle_workers, absl::Seconds(seconds));
   if (watch->parsed()) report = RunWatchers(server, watchers);
   if (!report.ok()) {
     std::fprintf(stderr, "scheduler_load: %s\n", report.status().ToString().c_str());

@@ -1,6 +1,7 @@
 #include "bench/scheduler_load/workers.h"
 
 #include <atomic>
+#include <limits>
 #include <map>
 #include <memory>
 #include <set>
@@ -61,18 +62,47 @@ class FailingWorker {
   absl::Time due_ = absl::InfinitePast();
 };
 
+struct FleetTotals {
+  std::atomic<int> calls = 0;
+  std::atomic<int> failures = 0;
+  std::atomic<int> taken = 0;
+};
+
+// Lets them speak until `count` jobs were taken, or until `deadline`.
 void DriveWorkers(std::vector<FailingWorker> workers, std::shared_ptr<grpc::Channel> channel,
-                  std::atomic<int>& taken, int count) {
+                  int count, absl::Time deadline, FleetTotals& totals) {
   const auto stub = WorkerService::NewStub(channel);
-  const absl::Time deadline = absl::Now() + kPatience;
-  while (taken < count && absl::Now() < deadline) {
+  while (totals.taken < count && absl::Now() < deadline) {
     absl::Time next = absl::InfiniteFuture();
     for (FailingWorker& worker : workers) {
-      if (worker.due() <= absl::Now()) taken += worker.Synchronize(*stub).value_or(0);
+      if (worker.due() <= absl::Now()) {
+        const absl::StatusOr<int> taken = worker.Synchronize(*stub);
+        ++totals.calls;
+        taken.ok() ? (void)(totals.taken += *taken) : (void)++totals.failures;
+      }
       next = std::min(next, worker.due());
     }
     absl::SleepFor(std::min(next - absl::Now(), absl::Milliseconds(50)));
   }
+}
+
+// A fleet of workers, shared among threads with a connection each. Seconds that it took.
+absl::StatusOr<double> RunFleet(const std::string& server, const FleetLoad& fleet, int count,
+                                absl::Duration duration, FleetTotals& totals) {
+  LONGLORA_ASSIGN_OR_RETURN(const auto channels, Connect(server, kThreads));
+  std::vector<std::vector<FailingWorker>> shares(kThreads);
+  for (int i = 0; i < fleet.workers; ++i) {
+    shares[static_cast<size_t>(i % kThreads)].emplace_back(absl::StrCat("fleet-", i),
+                                                           fleet.devices);
+  }
+  const absl::Time start = absl::Now();
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < shares.size(); ++i) {
+    threads.emplace_back(DriveWorkers, std::move(shares[i]), channels[i], count, start + duration,
+                         std::ref(totals));
+  }
+  for (std::thread& thread : threads) thread.join();
+  return absl::ToDoubleSeconds(absl::Now() - start);
 }
 
 // Sends steps of one attempt, one call after the other.
@@ -111,21 +141,22 @@ absl::StatusOr<int64_t> SendSteps(WorkerService::Stub& stub, const std::string& 
 
 absl::StatusOr<nlohmann::json> RunDispatch(const std::string& server, const FleetLoad& fleet,
                                            int count) {
-  LONGLORA_ASSIGN_OR_RETURN(const auto channels, Connect(server, kThreads));
-  std::vector<std::vector<FailingWorker>> shares(kThreads);
-  for (int i = 0; i < fleet.workers; ++i) {
-    shares[static_cast<size_t>(i % kThreads)].emplace_back(absl::StrCat("fleet-", i),
-                                                           fleet.devices);
-  }
-  std::atomic<int> taken = 0;
-  const absl::Time start = absl::Now();
-  std::vector<std::thread> threads;
-  for (size_t i = 0; i < shares.size(); ++i) {
-    threads.emplace_back(DriveWorkers, std::move(shares[i]), channels[i], std::ref(taken), count);
-  }
-  for (std::thread& thread : threads) thread.join();
-  const double seconds = absl::ToDoubleSeconds(absl::Now() - start);
-  return nlohmann::json{{"per_second", taken / seconds}, {"taken", taken.load()}};
+  FleetTotals totals;
+  LONGLORA_ASSIGN_OR_RETURN(const double seconds,
+                            RunFleet(server, fleet, count, kPatience, totals));
+  return nlohmann::json{{"per_second", totals.taken / seconds},
+                        {"taken", totals.taken.load()},
+                        {"failures", totals.failures.load()}};
+}
+
+absl::StatusOr<nlohmann::json> RunIdle(const std::string& server, int workers,
+                                       absl::Duration duration) {
+  FleetTotals totals;
+  LONGLORA_ASSIGN_OR_RETURN(
+      const double seconds,
+      RunFleet(server, {workers, 0}, std::numeric_limits<int>::max(), duration, totals));
+  return nlohmann::json{{"calls_per_second", totals.calls / seconds},
+                        {"failures", totals.failures.load()}};
 }
 
 absl::StatusOr<nlohmann::json> RunEvents(const std::string& server, int jobs, int batch,

@@ -20,6 +20,10 @@ struct FleetLoad {
 absl::StatusOr<nlohmann::json> RunDispatch(const std::string& server, const FleetLoad& fleet,
                                            int count);
 
+// Workers without devices, which only keep in touch. calls_per_second.
+absl::StatusOr<nlohmann::json> RunIdle(const std::string& server, int workers,
+                                       absl::Duration duration);
+
 // Sends steps of `jobs` jobs, `batch` to a call, for `duration`. events_per_second.
 absl::StatusOr<nlohmann::json> RunEvents(const std::string& server, int jobs, int batch,
                                          absl::Duration duration);

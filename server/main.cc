@@ -7,6 +7,7 @@
 #include <memory>
 #include <variant>
 
+#include "absl/synchronization/mutex.h"
 #include "server/backup/data_copy.h"
 #include "server/server.h"
 #include "server/server_config.h"
@@ -46,6 +47,10 @@ int RunDataCopy(const DataCopyCommand& command) {
 }  // namespace
 
 int main(int argc, char** argv) {
+#ifdef NDEBUG
+  // Debian builds Abseil with it: every lock would look for cycles under one lock of the process.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+#endif
   const auto parsed =
       longlora::server::ParseServerConfig(argc, const_cast<const char* const*>(argv));
   if (const int* exit_code = std::get_if<int>(&parsed)) return *exit_code;

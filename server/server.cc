@@ -28,19 +28,22 @@
 namespace longlora::server {
 namespace {
 
-// Threads for unary calls and transfers; transfers, which peers can hold, get a share of them.
-constexpr int kMaxThreads = 256;
-constexpr int kMaxTransfers = 128;
-// A batch of 1000 events with their longest log lines fits; see worker_service.proto.
-constexpr int kMaxReceiveBytes = 16 << 20;
+// They decide unary calls, which then wait for the store without one; see unary_calls.h.
+constexpr int kUserCallThreads = 8;
+constexpr int kWorkerCallThreads = 4;
+// gRPC's own threads are for transfers, for telling those beyond the limit so, and for reflection.
+constexpr int kThreadsBesideTransfers = 64;
+// Up to this many times Limits.message_bytes a request is refused in our words, beyond in gRPC's,
+// unread.
+constexpr int kMessageReserve = 4;
 constexpr int kMaxMetadataBytes = 16 << 10;
 constexpr std::chrono::seconds kShutdownGrace(5);
 // How late a lapsed lease or a back-off that is over may be noticed, and how long shutdown waits
 // for it.
 constexpr absl::Duration kTickInterval = absl::Milliseconds(100);
 
-void SetLimits(grpc::ServerBuilder& builder) {
-  builder.SetMaxReceiveMessageSize(kMaxReceiveBytes);
+void SetLimits(grpc::ServerBuilder& builder, const Limits& limits) {
+  builder.SetMaxReceiveMessageSize(static_cast<int>(kMessageReserve * limits.message_bytes));
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
   // Clients ping every 30 s, also without calls (rpc/channel.cc); twice as often is abuse.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 20'000);
@@ -50,7 +53,7 @@ void SetLimits(grpc::ServerBuilder& builder) {
   // Else a second server could share the port and take half of the calls.
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   grpc::ResourceQuota quota("longlora-server");
-  quota.SetMaxThreads(kMaxThreads);
+  quota.SetMaxThreads(limits.transfers + kThreadsBesideTransfers);
   builder.SetResourceQuota(quota);
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MIN_POLLERS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::SyncServerOption::MAX_POLLERS, 4);
@@ -134,19 +137,29 @@ absl::Status Server::StartScheduler(const ServerConfig& config) {
   return absl::OkStatus();
 }
 
-absl::Status Server::Listen(const ServerConfig& config) {
+void Server::MakeServices(const ServerConfig& config) {
+  const Limits& limits = config.limits;
+  common::Clock* const clock = &common::Clock::Real();
   datasets_ = std::make_unique<DatasetCheck>(files_.get());
-  transfers_ = std::make_unique<TransferLimit>(kMaxTransfers);
-  watches_ = std::make_unique<WatchStreams>(scheduler_.get(), events_.get());
-  fine_tune_service_ = std::make_unique<FineTuneServiceHandler>(
-      FineTuneServiceHandler::Dependencies{scheduler_.get(), events_.get(), artifacts_.get(),
-                                           datasets_.get(), transfers_.get(), watches_.get()});
-  file_service_ = std::make_unique<FileServiceHandler>(files_.get(), transfers_.get());
-  queue_service_ = std::make_unique<QueueServiceHandler>(scheduler_.get());
-  worker_directory_ = std::make_unique<WorkerDirectoryHandler>(scheduler_.get());
+  transfers_ = std::make_unique<TransferLimit>(limits.transfers);
+  user_calls_ = std::make_unique<UnaryCalls>(kUserCallThreads, limits);
+  worker_calls_ = std::make_unique<UnaryCalls>(kWorkerCallThreads, limits);
+  creates_ = std::make_unique<RateLimit>(limits.creates_per_second, limits.creates_burst, clock);
+  watches_ = std::make_unique<WatchStreams>(scheduler_.get(), events_.get(), limits, clock);
+  fine_tune_service_ =
+      std::make_unique<FineTuneServiceHandler>(FineTuneServiceHandler::Dependencies{
+          scheduler_.get(), events_.get(), artifacts_.get(), datasets_.get(), transfers_.get(),
+          watches_.get(), user_calls_.get(), creates_.get(), limits.spec_bytes});
+  file_service_ =
+      std::make_unique<FileServiceHandler>(files_.get(), transfers_.get(), user_calls_.get());
+  queue_service_ = std::make_unique<QueueServiceHandler>(scheduler_.get(), user_calls_.get());
+  worker_directory_ = std::make_unique<WorkerDirectoryHandler>(scheduler_.get(), user_calls_.get());
   worker_service_ = std::make_unique<WorkerServiceHandler>(WorkerServiceHandler::Dependencies{
-      scheduler_.get(), artifacts_.get(), files_.get(), transfers_.get()});
+      scheduler_.get(), artifacts_.get(), files_.get(), transfers_.get(), worker_calls_.get()});
+}
 
+absl::Status Server::Listen(const ServerConfig& config) {
+  MakeServices(config);
   LONGLORA_ASSIGN_OR_RETURN(auto credentials, MakeCredentials(config));
   if (!config.metrics_listen.empty()) {
     LONGLORA_ASSIGN_OR_RETURN(exporter_, MetricsExporter::Start(config.metrics_listen, metrics_));
@@ -157,7 +170,7 @@ absl::Status Server::Listen(const ServerConfig& config) {
   grpc::health::v1::HealthCheckRequest::descriptor();
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
-  SetLimits(builder);
+  SetLimits(builder, config.limits);
   builder.AddListeningPort(config.listen, std::move(credentials), &port_);
   const std::vector<grpc::Service*> services = {fine_tune_service_.get(), file_service_.get(),
                                                 queue_service_.get(), worker_directory_.get(),

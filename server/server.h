@@ -15,7 +15,9 @@
 #include "server/api/file_service.h"
 #include "server/api/fine_tune_service.h"
 #include "server/api/queue_service.h"
+#include "server/api/rate_limit.h"
 #include "server/api/transfer.h"
+#include "server/api/unary_calls.h"
 #include "server/api/watch_stream.h"
 #include "server/api/worker_directory_service.h"
 #include "server/api/worker_service.h"
@@ -55,6 +57,7 @@ class Server {
   absl::Status OpenStorage(const ServerConfig& config);
   absl::Status OpenStore(const ServerConfig& config);
   absl::Status StartScheduler(const ServerConfig& config);
+  void MakeServices(const ServerConfig& config);
   absl::Status Listen(const ServerConfig& config);
 
   std::atomic<bool> lost_store_ = false;
@@ -70,6 +73,9 @@ class Server {
   std::unique_ptr<EventRetention> retention_;
   std::unique_ptr<DatasetCheck> datasets_;
   std::unique_ptr<TransferLimit> transfers_;
+  std::unique_ptr<UnaryCalls> user_calls_;
+  std::unique_ptr<UnaryCalls> worker_calls_;
+  std::unique_ptr<RateLimit> creates_;
   std::unique_ptr<WatchStreams> watches_;
   std::unique_ptr<FineTuneServiceHandler> fine_tune_service_;
   std::unique_ptr<FileServiceHandler> file_service_;

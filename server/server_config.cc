@@ -24,6 +24,12 @@ std::string CheckLease(const std::string& text) {
   return "";
 }
 
+std::string CheckWatchStall(const std::string& text) {
+  absl::Duration duration;
+  if (!absl::ParseDuration(text, &duration)) return "write a duration like 30s or 2m";
+  return duration < absl::Seconds(1) ? "must be at least 1s" : "";
+}
+
 std::string CheckStore(const std::string& url) {
   return absl::StartsWith(url, "postgres://") || absl::StartsWith(url, "postgresql://")
              ? ""
@@ -46,8 +52,50 @@ std::string CheckRetention(const std::string& text) {
 struct DurationTexts {
   std::string lease;
   std::string ready_timeout;
+  std::string watch_stall;
   std::string event_retention = "inf";
 };
+
+// Upper bounds keep sums and casts within their types.
+void AddLimits(CLI::App& app, Limits& limits, int64_t& unfinished_jobs, std::string& watch_stall) {
+  app.add_option("--max-spec-bytes", limits.spec_bytes, "Largest job, serialized")
+      ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 30))
+      ->capture_default_str();
+  app.add_option("--max-message-bytes", limits.message_bytes, "Largest request, serialized")
+      ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::Range(int64_t{4} << 20, int64_t{256} << 20))
+      ->capture_default_str();
+  app.add_option("--max-unfinished-jobs", unfinished_jobs, "Jobs that wait or run")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--max-creates-per-second", limits.creates_per_second,
+                 "Jobs that one client may create a second in the long run; 0: no limit")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--max-creates-burst", limits.creates_burst,
+                 "Jobs that one client may create at once after a pause")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--max-calls", limits.calls,
+                 "Unary calls of users at a time, and as many of workers")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
+  app.add_option("--max-transfers", limits.transfers, "Uploads and downloads at a time")
+      ->check(CLI::Range(1, 10'000))
+      ->capture_default_str();
+  app.add_option("--max-watches", limits.watches, "Watch streams at a time")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--max-watches-per-client", limits.watches_per_client,
+                 "Watch streams of one client at a time")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--watch-stall", watch_stall,
+                 "A watcher that takes nothing for so long is cut off")
+      ->check(CLI::Validator(CheckWatchStall, "DURATION"))
+      ->capture_default_str();
+}
 
 void AddOptions(CLI::App& app, ServerConfig& config, DurationTexts& durations) {
   app.set_config("--config", "", "File with the same keys, like data-dir = \"/var/lib/longlora\"");
@@ -134,10 +182,12 @@ std::variant<ServerConfig, DataCopyCommand, int> ParseServerConfig(int argc,
   ServerConfig config;
   DataCopyCommand copy;
   DurationTexts durations = {absl::FormatDuration(config.scheduler.lease_duration),
-                             absl::FormatDuration(config.scheduler.ready_timeout)};
+                             absl::FormatDuration(config.scheduler.ready_timeout),
+                             absl::FormatDuration(config.limits.watch_stall)};
   CLI::App app("Takes fine-tuning jobs, gives them to workers, keeps what they produce.",
                "longlora-server");
   AddOptions(app, config, durations);
+  AddLimits(app, config.limits, config.scheduler.live_jobs_max, durations.watch_stall);
   const std::vector<CLI::App*> copies = AddDataCopies(app, copy);
   // CLI11 reports by exception; it goes no further than here.
   try {
@@ -150,6 +200,7 @@ std::variant<ServerConfig, DataCopyCommand, int> ParseServerConfig(int argc,
   absl::ParseDuration(durations.lease, &config.scheduler.lease_duration);
   absl::ParseDuration(durations.ready_timeout, &config.scheduler.ready_timeout);
   absl::ParseDuration(durations.event_retention, &config.retention.age_max);
+  absl::ParseDuration(durations.watch_stall, &config.limits.watch_stall);
   return config;
 }
 

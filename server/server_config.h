@@ -8,6 +8,7 @@
 
 #include "rpc/credentials.h"
 #include "server/events/event_retention.h"
+#include "server/limits.h"
 #include "server/scheduler/scheduler_options.h"
 
 namespace longlora::server {
@@ -23,6 +24,7 @@ struct ServerConfig {
   std::string token_file;  // empty: no token is asked for
   int64_t max_file_bytes = int64_t{64} << 30;
   int64_t max_artifact_bytes = int64_t{1} << 40;
+  Limits limits;
   SchedulerOptions scheduler;
   EventRetentionOptions retention;
   std::string queues;  // file, see server/scheduler/queue_config.h; empty: one queue without limits

@@ -7,11 +7,13 @@
 #include "absl/strings/match.h"
 #include "absl/strings/strip.h"
 #include "common/io/sha256.h"
+#include "server/api/client_identity.h"
 
 namespace longlora::server {
 namespace {
 
 constexpr absl::string_view kHealthPrefix = "/grpc.health.v1.Health/";
+constexpr size_t kTokenNameLength = 12;
 
 absl::string_view ToView(grpc::string_ref text) {
   return absl::string_view(text.data(), text.size());
@@ -26,8 +28,9 @@ grpc::Status Refuse(const char* message) {
 BearerTokenProcessor::BearerTokenProcessor(absl::string_view token)
     : token_sha256_(common::Sha256Hex(token)) {}
 
-grpc::Status BearerTokenProcessor::Process(const InputMetadata& metadata, grpc::AuthContext*,
-                                           OutputMetadata* consumed, OutputMetadata*) {
+grpc::Status BearerTokenProcessor::Process(const InputMetadata& metadata,
+                                           grpc::AuthContext* context, OutputMetadata* consumed,
+                                           OutputMetadata*) {
   if (const auto path = metadata.find(":path");
       path != metadata.end() && absl::StartsWith(ToView(path->second), kHealthPrefix)) {
     return grpc::Status::OK;
@@ -42,6 +45,8 @@ grpc::Status BearerTokenProcessor::Process(const InputMetadata& metadata, grpc::
   if (CRYPTO_memcmp(given_sha256.data(), token_sha256_.data(), token_sha256_.size()) != 0) {
     return Refuse("the bearer token is not this server's");
   }
+  // Enough of it to tell tokens apart, in limits and in messages.
+  context->AddProperty(kTokenProperty, token_sha256_.substr(0, kTokenNameLength));
   consumed->insert({"authorization", std::string(ToView(begin->second))});
   return grpc::Status::OK;
 }

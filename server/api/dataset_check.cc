@@ -272,6 +272,16 @@ absl::StatusOr<std::string> DatasetCheck::FindProblem(ChunkReader& reader,
   return std::string();
 }
 
+bool DatasetCheck::NeedsReading(const std::string& name, common::DatasetFormat format) {
+  const absl::StatusOr<std::string> sha256 = ParseFileName(name);
+  if (!sha256.ok()) return false;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (problems_.contains(Key(*sha256, format))) return false;
+  }
+  return files_->Read(*sha256, 0).ok();
+}
+
 absl::Status DatasetCheck::Check(const std::string& field, const std::string& name,
                                  common::DatasetFormat format) {
   LONGLORA_ASSIGN_OR_RETURN(const std::string sha256, ParseFileName(name));

@@ -34,6 +34,9 @@ class DatasetCheck {
   // never changes.
   absl::Status Check(const std::string& field, const std::string& name,
                      common::DatasetFormat format) ABSL_LOCKS_EXCLUDED(mutex_, reading_);
+  // Whether Check would read the file, because it is there and not yet judged.
+  bool NeedsReading(const std::string& name, common::DatasetFormat format)
+      ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   using Key = std::pair<std::string, common::DatasetFormat>;  // digest

@@ -35,9 +35,11 @@ absl::StatusOr<v1::File> FileServiceHandler::Upload(
   return Get(header.name());
 }
 
-grpc::Status FileServiceHandler::GetFile(grpc::ServerContext*, const v1::GetFileRequest* request,
-                                         v1::File* response) {
-  return ToReply(Get(request->name()), response);
+grpc::ServerUnaryReactor* FileServiceHandler::GetFile(grpc::CallbackServerContext* context,
+                                                      const v1::GetFileRequest* request,
+                                                      v1::File* response) {
+  return calls_->Start(context, request, response,
+                       [this, request] { return Get(request->name()); });
 }
 
 grpc::Status FileServiceHandler::UploadFile(grpc::ServerContext* context,

@@ -4,17 +4,19 @@
 
 #include "longlora/v1/file_service.grpc.pb.h"
 #include "server/api/transfer.h"
+#include "server/api/unary_calls.h"
 #include "server/artifacts/file_store.h"
 
 namespace longlora::server {
 
-class FileServiceHandler final : public v1::FileService::Service {
+class FileServiceHandler final
+    : public v1::FileService::WithCallbackMethod_GetFile<v1::FileService::Service> {
  public:
-  FileServiceHandler(FileStore* files, TransferLimit* transfers)
-      : files_(files), transfers_(transfers) {}
+  FileServiceHandler(FileStore* files, TransferLimit* transfers, UnaryCalls* calls)
+      : files_(files), transfers_(transfers), calls_(calls) {}
 
-  grpc::Status GetFile(grpc::ServerContext* context, const v1::GetFileRequest* request,
-                       v1::File* response) override;
+  grpc::ServerUnaryReactor* GetFile(grpc::CallbackServerContext* context,
+                                    const v1::GetFileRequest* request, v1::File* response) override;
   grpc::Status UploadFile(grpc::ServerContext* context,
                           grpc::ServerReader<v1::UploadFileRequest>* reader,
                           v1::File* response) override;
@@ -26,6 +28,7 @@ class FileServiceHandler final : public v1::FileService::Service {
 
   FileStore* const files_;
   TransferLimit* const transfers_;
+  UnaryCalls* const calls_;
 };
 
 }  // namespace longlora::server

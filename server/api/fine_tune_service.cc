@@ -11,6 +11,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/status/status_macros.h"
+#include "rpc/grpc_status.h"
+#include "server/api/client_identity.h"
 #include "server/api/edge_status.h"
 #include "server/api/job_estimate.h"
 #include "server/api/page_token.h"
@@ -19,14 +21,28 @@
 
 namespace longlora::server {
 
-absl::StatusOr<v1::FineTuneJob> FineTuneServiceHandler::Create(
+absl::Status FineTuneServiceHandler::CheckRate(const grpc::CallbackServerContext& context) {
+  const std::string client = ClientOf(context);
+  const absl::Duration wait = to_.creates->Take(client);
+  if (wait == absl::ZeroDuration()) return absl::OkStatus();
+  return rpc::MakeError(
+      absl::StatusCode::kResourceExhausted,
+      absl::StrCat(client,
+                   " makes more jobs than this server takes of one client "
+                   "(--max-creates-per-second); try again in ",
+                   absl::FormatDuration(wait)),
+      {.reason = "TOO_MANY_CREATES", .metadata = {{"client", client}}, .retry_delay = wait});
+}
+
+Answer<v1::FineTuneJob> FineTuneServiceHandler::Create(
     const v1::CreateFineTuneJobRequest& request) {
+  LONGLORA_RETURN_IF_ERROR(CheckSpecSize(request.spec(), to_.max_spec_bytes));
   LONGLORA_RETURN_IF_ERROR(CheckSubmit(request, *to_.datasets));
   SubmitRequest submit;
   submit.spec = request.spec();
   submit.request_id = request.request_id();
   submit.validate_only = request.validate_only();
-  return to_.scheduler->Submit(submit);
+  return to_.scheduler->BeginSubmit(std::move(submit));
 }
 
 absl::StatusOr<v1::ListFineTuneJobsResponse> FineTuneServiceHandler::List(
@@ -66,14 +82,15 @@ absl::StatusOr<v1::ListJobEventsResponse> FineTuneServiceHandler::ListEvents(
   return response;
 }
 
-absl::Status FineTuneServiceHandler::Delete(const v1::DeleteFineTuneJobRequest& request) {
+absl::StatusOr<google::protobuf::Empty> FineTuneServiceHandler::Delete(
+    const v1::DeleteFineTuneJobRequest& request) {
   LONGLORA_ASSIGN_OR_RETURN(const std::string id, JobIdOf(request.name()));
   LONGLORA_RETURN_IF_ERROR(to_.scheduler->Delete(request.name(), request.etag(), request.force()));
   // The job is gone; files that stay are swept when the server starts again.
   if (absl::Status status = to_.artifacts->RemoveJob(id); !status.ok()) {
     spdlog::warn("{}: its artifacts stay: {}", request.name(), status.ToString());
   }
-  return absl::OkStatus();
+  return google::protobuf::Empty();
 }
 
 absl::Status FineTuneServiceHandler::Download(
@@ -93,89 +110,116 @@ absl::Status FineTuneServiceHandler::Download(
   return Send(*content, writer);
 }
 
-grpc::Status FineTuneServiceHandler::CreateFineTuneJob(grpc::ServerContext*,
-                                                       const v1::CreateFineTuneJobRequest* request,
-                                                       v1::FineTuneJob* response) {
-  return ToReply(Create(*request), response);
+absl::StatusOr<v1::ListCheckpointsResponse> FineTuneServiceHandler::Checkpoints(
+    const std::string& job) {
+  LONGLORA_RETURN_IF_ERROR(JobIdOf(job, "parent").status());
+  LONGLORA_ASSIGN_OR_RETURN(std::vector<v1::Checkpoint> checkpoints,
+                            to_.scheduler->ListCheckpoints(job));
+  v1::ListCheckpointsResponse response;
+  for (v1::Checkpoint& checkpoint : checkpoints) {
+    *response.add_checkpoints() = std::move(checkpoint);
+  }
+  return response;
 }
 
-grpc::Status FineTuneServiceHandler::EstimateFineTuneJob(
-    grpc::ServerContext*, const v1::EstimateFineTuneJobRequest* request,
+absl::StatusOr<v1::ListArtifactsResponse> FineTuneServiceHandler::Results(const std::string& job) {
+  LONGLORA_RETURN_IF_ERROR(JobIdOf(job, "parent").status());
+  LONGLORA_ASSIGN_OR_RETURN(std::vector<v1::Artifact> results, to_.scheduler->ListResults(job));
+  v1::ListArtifactsResponse response;
+  for (v1::Artifact& artifact : results) *response.add_artifacts() = std::move(artifact);
+  return response;
+}
+
+grpc::ServerUnaryReactor* FineTuneServiceHandler::CreateFineTuneJob(
+    grpc::CallbackServerContext* context, const v1::CreateFineTuneJobRequest* request,
+    v1::FineTuneJob* response) {
+  if (absl::Status status = CheckRate(*context); !status.ok()) {
+    return UnaryCalls::Refuse(context->DefaultReactor(), status);
+  }
+  return to_.calls->Start(
+      context, request, response, [this, request] { return Create(*request); },
+      NeedsReading(request->spec(), *to_.datasets) ? UnaryCalls::Length::kLong
+                                                   : UnaryCalls::Length::kShort);
+}
+
+grpc::ServerUnaryReactor* FineTuneServiceHandler::EstimateFineTuneJob(
+    grpc::CallbackServerContext* context, const v1::EstimateFineTuneJobRequest* request,
     v1::EstimateFineTuneJobResponse* response) {
-  return ToReply(EstimateJob(*request, *to_.scheduler), response);
+  return to_.calls->Start(
+      context, request, response,
+      [this, request]() -> absl::StatusOr<v1::EstimateFineTuneJobResponse> {
+        LONGLORA_RETURN_IF_ERROR(CheckSpecSize(request->spec(), to_.max_spec_bytes));
+        return EstimateJob(*request, *to_.scheduler);
+      });
 }
 
-grpc::Status FineTuneServiceHandler::GetFineTuneJob(grpc::ServerContext*,
-                                                    const v1::GetFineTuneJobRequest* request,
-                                                    v1::FineTuneJob* response) {
-  return ToReply(to_.scheduler->GetJob(request->name()), response);
+grpc::ServerUnaryReactor* FineTuneServiceHandler::GetFineTuneJob(
+    grpc::CallbackServerContext* context, const v1::GetFineTuneJobRequest* request,
+    v1::FineTuneJob* response) {
+  return to_.calls->Start(context, request, response,
+                          [this, request] { return to_.scheduler->BeginGetJob(request->name()); });
 }
 
-grpc::Status FineTuneServiceHandler::ListFineTuneJobs(grpc::ServerContext*,
-                                                      const v1::ListFineTuneJobsRequest* request,
-                                                      v1::ListFineTuneJobsResponse* response) {
-  return ToReply(List(*request), response);
+grpc::ServerUnaryReactor* FineTuneServiceHandler::ListFineTuneJobs(
+    grpc::CallbackServerContext* context, const v1::ListFineTuneJobsRequest* request,
+    v1::ListFineTuneJobsResponse* response) {
+  return to_.calls->Start(context, request, response, [this, request] { return List(*request); });
 }
 
-grpc::Status FineTuneServiceHandler::CancelFineTuneJob(grpc::ServerContext*,
-                                                       const v1::CancelFineTuneJobRequest* request,
-                                                       v1::FineTuneJob* response) {
-  return ToReply(to_.scheduler->Ask(JobTrigger::kCancel, request->name(), request->etag()),
-                 response);
+grpc::ServerUnaryReactor* FineTuneServiceHandler::CancelFineTuneJob(
+    grpc::CallbackServerContext* context, const v1::CancelFineTuneJobRequest* request,
+    v1::FineTuneJob* response) {
+  return to_.calls->Start(context, request, response, [this, request] {
+    return to_.scheduler->BeginAsk(JobTrigger::kCancel, request->name(), request->etag());
+  });
 }
 
-grpc::Status FineTuneServiceHandler::PauseFineTuneJob(grpc::ServerContext*,
-                                                      const v1::PauseFineTuneJobRequest* request,
-                                                      v1::FineTuneJob* response) {
-  return ToReply(to_.scheduler->Ask(JobTrigger::kPause, request->name(), request->etag()),
-                 response);
+grpc::ServerUnaryReactor* FineTuneServiceHandler::PauseFineTuneJob(
+    grpc::CallbackServerContext* context, const v1::PauseFineTuneJobRequest* request,
+    v1::FineTuneJob* response) {
+  return to_.calls->Start(context, request, response, [this, request] {
+    return to_.scheduler->BeginAsk(JobTrigger::kPause, request->name(), request->etag());
+  });
 }
 
-grpc::Status FineTuneServiceHandler::ResumeFineTuneJob(grpc::ServerContext*,
-                                                       const v1::ResumeFineTuneJobRequest* request,
-                                                       v1::FineTuneJob* response) {
-  return ToReply(to_.scheduler->Ask(JobTrigger::kResume, request->name(), request->etag()),
-                 response);
+grpc::ServerUnaryReactor* FineTuneServiceHandler::ResumeFineTuneJob(
+    grpc::CallbackServerContext* context, const v1::ResumeFineTuneJobRequest* request,
+    v1::FineTuneJob* response) {
+  return to_.calls->Start(context, request, response, [this, request] {
+    return to_.scheduler->BeginAsk(JobTrigger::kResume, request->name(), request->etag());
+  });
 }
 
-grpc::Status FineTuneServiceHandler::DeleteFineTuneJob(grpc::ServerContext*,
-                                                       const v1::DeleteFineTuneJobRequest* request,
-                                                       google::protobuf::Empty*) {
-  return ToReply(Delete(*request));
+grpc::ServerUnaryReactor* FineTuneServiceHandler::DeleteFineTuneJob(
+    grpc::CallbackServerContext* context, const v1::DeleteFineTuneJobRequest* request,
+    google::protobuf::Empty* response) {
+  return to_.calls->Start(context, request, response, [this, request] { return Delete(*request); });
 }
 
 grpc::ServerWriteReactor<v1::WatchFineTuneJobResponse>* FineTuneServiceHandler::WatchFineTuneJob(
-    grpc::CallbackServerContext*, const v1::WatchFineTuneJobRequest* request) {
-  return to_.watches->Start(*request);
+    grpc::CallbackServerContext* context, const v1::WatchFineTuneJobRequest* request) {
+  return to_.watches->Start(context, *request);
 }
 
-grpc::Status FineTuneServiceHandler::ListJobEvents(grpc::ServerContext*,
-                                                   const v1::ListJobEventsRequest* request,
-                                                   v1::ListJobEventsResponse* response) {
-  return ToReply(ListEvents(*request), response);
+grpc::ServerUnaryReactor* FineTuneServiceHandler::ListJobEvents(
+    grpc::CallbackServerContext* context, const v1::ListJobEventsRequest* request,
+    v1::ListJobEventsResponse* response) {
+  return to_.calls->Start(context, request, response,
+                          [this, request] { return ListEvents(*request); });
 }
 
-grpc::Status FineTuneServiceHandler::ListCheckpoints(grpc::ServerContext*,
-                                                     const v1::ListCheckpointsRequest* request,
-                                                     v1::ListCheckpointsResponse* response) {
-  if (auto id = JobIdOf(request->parent(), "parent"); !id.ok()) return ToReply(id.status());
-  absl::StatusOr<std::vector<v1::Checkpoint>> checkpoints =
-      to_.scheduler->ListCheckpoints(request->parent());
-  if (!checkpoints.ok()) return ToReply(checkpoints.status());
-  for (v1::Checkpoint& checkpoint : *checkpoints) {
-    *response->add_checkpoints() = std::move(checkpoint);
-  }
-  return grpc::Status::OK;
+grpc::ServerUnaryReactor* FineTuneServiceHandler::ListCheckpoints(
+    grpc::CallbackServerContext* context, const v1::ListCheckpointsRequest* request,
+    v1::ListCheckpointsResponse* response) {
+  return to_.calls->Start(context, request, response,
+                          [this, request] { return Checkpoints(request->parent()); });
 }
 
-grpc::Status FineTuneServiceHandler::ListArtifacts(grpc::ServerContext*,
-                                                   const v1::ListArtifactsRequest* request,
-                                                   v1::ListArtifactsResponse* response) {
-  if (auto id = JobIdOf(request->parent(), "parent"); !id.ok()) return ToReply(id.status());
-  absl::StatusOr<std::vector<v1::Artifact>> results = to_.scheduler->ListResults(request->parent());
-  if (!results.ok()) return ToReply(results.status());
-  for (v1::Artifact& artifact : *results) *response->add_artifacts() = std::move(artifact);
-  return grpc::Status::OK;
+grpc::ServerUnaryReactor* FineTuneServiceHandler::ListArtifacts(
+    grpc::CallbackServerContext* context, const v1::ListArtifactsRequest* request,
+    v1::ListArtifactsResponse* response) {
+  return to_.calls->Start(context, request, response,
+                          [this, request] { return Results(request->parent()); });
 }
 
 grpc::Status FineTuneServiceHandler::DownloadArtifact(

@@ -8,7 +8,6 @@
 #include "common/ids/names.h"
 #include "common/status/status_macros.h"
 #include "rpc/grpc_status.h"
-#include "server/api/edge_status.h"
 #include "server/api/page_token.h"
 
 namespace longlora::server {
@@ -26,10 +25,14 @@ absl::StatusOr<std::string> QueueIdOf(const std::string& name) {
 
 }  // namespace
 
-grpc::Status QueueServiceHandler::ListQueues(grpc::ServerContext*, const v1::ListQueuesRequest*,
-                                             v1::ListQueuesResponse* response) {
-  for (v1::Queue& queue : scheduler_->ListQueues()) *response->add_queues() = std::move(queue);
-  return grpc::Status::OK;
+grpc::ServerUnaryReactor* QueueServiceHandler::ListQueues(grpc::CallbackServerContext* context,
+                                                          const v1::ListQueuesRequest* request,
+                                                          v1::ListQueuesResponse* response) {
+  return calls_->Start(context, request, response, [this] {
+    v1::ListQueuesResponse list;
+    for (v1::Queue& queue : scheduler_->ListQueues()) *list.add_queues() = std::move(queue);
+    return list;
+  });
 }
 
 absl::StatusOr<v1::ListQueuedJobsResponse> QueueServiceHandler::ListJobs(
@@ -48,10 +51,10 @@ absl::StatusOr<v1::ListQueuedJobsResponse> QueueServiceHandler::ListJobs(
   return response;
 }
 
-grpc::Status QueueServiceHandler::ListQueuedJobs(grpc::ServerContext*,
-                                                 const v1::ListQueuedJobsRequest* request,
-                                                 v1::ListQueuedJobsResponse* response) {
-  return ToReply(ListJobs(*request), response);
+grpc::ServerUnaryReactor* QueueServiceHandler::ListQueuedJobs(
+    grpc::CallbackServerContext* context, const v1::ListQueuedJobsRequest* request,
+    v1::ListQueuedJobsResponse* response) {
+  return calls_->Start(context, request, response, [this, request] { return ListJobs(*request); });
 }
 
 }  // namespace longlora::server

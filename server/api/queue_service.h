@@ -4,24 +4,28 @@
 
 #include "absl/status/statusor.h"
 #include "longlora/v1/queue_service.grpc.pb.h"
+#include "server/api/unary_calls.h"
 #include "server/scheduler/scheduler.h"
 
 namespace longlora::server {
 
-class QueueServiceHandler final : public v1::QueueService::Service {
+class QueueServiceHandler final : public v1::QueueService::CallbackService {
  public:
-  explicit QueueServiceHandler(Scheduler* scheduler) : scheduler_(scheduler) {}
+  QueueServiceHandler(Scheduler* scheduler, UnaryCalls* calls)
+      : scheduler_(scheduler), calls_(calls) {}
 
-  grpc::Status ListQueues(grpc::ServerContext* context, const v1::ListQueuesRequest* request,
-                          v1::ListQueuesResponse* response) override;
-  grpc::Status ListQueuedJobs(grpc::ServerContext* context,
-                              const v1::ListQueuedJobsRequest* request,
-                              v1::ListQueuedJobsResponse* response) override;
+  grpc::ServerUnaryReactor* ListQueues(grpc::CallbackServerContext* context,
+                                       const v1::ListQueuesRequest* request,
+                                       v1::ListQueuesResponse* response) override;
+  grpc::ServerUnaryReactor* ListQueuedJobs(grpc::CallbackServerContext* context,
+                                           const v1::ListQueuedJobsRequest* request,
+                                           v1::ListQueuedJobsResponse* response) override;
 
  private:
   absl::StatusOr<v1::ListQueuedJobsResponse> ListJobs(const v1::ListQueuedJobsRequest& request);
 
   Scheduler* const scheduler_;
+  UnaryCalls* const calls_;
 };
 
 }  // namespace longlora::server

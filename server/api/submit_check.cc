@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/status/status_macros.h"
+#include "common/trainer_protocol/spec_names.h"
 #include "common/trainer_protocol/spec_rules.h"
 #include "rpc/grpc_status.h"
 #include "rpc/spec_json.h"
@@ -81,6 +82,25 @@ absl::Status CheckSubmit(const v1::CreateFineTuneJobRequest& request, DatasetChe
   LONGLORA_RETURN_IF_ERROR(datasets.Check("dataset.training", dataset.training, dataset.format));
   if (dataset.validation.empty()) return absl::OkStatus();
   return datasets.Check("dataset.validation", dataset.validation, dataset.format);
+}
+
+bool NeedsReading(const v1::FineTuneSpec& spec, DatasetCheck& datasets) {
+  common::DatasetFormat format = common::DatasetSpec().format;
+  const v1::DatasetSpec& dataset = spec.dataset();
+  // Of an unknown one nothing is read.
+  if (dataset.has_format() && !common::FromName(dataset.format(), format)) return false;
+  return datasets.NeedsReading(dataset.training(), format) ||
+         datasets.NeedsReading(dataset.validation(), format);
+}
+
+absl::Status CheckSpecSize(const v1::FineTuneSpec& spec, int64_t max_bytes) {
+  const auto bytes = static_cast<int64_t>(spec.ByteSizeLong());
+  if (bytes <= max_bytes) return absl::OkStatus();
+  return rpc::MakeError(
+      absl::StatusCode::kInvalidArgument,
+      absl::StrCat("the spec has ", bytes, " bytes; this server takes at most ", max_bytes,
+                   " (--max-spec-bytes)"),
+      {.reason = "SPEC_TOO_LARGE", .metadata = {{"max_spec_bytes", absl::StrCat(max_bytes)}}});
 }
 
 }  // namespace longlora::server

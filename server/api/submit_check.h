@@ -4,6 +4,7 @@
 #ifndef LONGLORA_SERVER_API_SUBMIT_CHECK_H_
 #define LONGLORA_SERVER_API_SUBMIT_CHECK_H_
 
+#include <cstdint>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -19,6 +20,12 @@ namespace longlora::server {
 // INVALID_ARGUMENT (SPEC_INVALID with every violation, REQUEST_ID_INVALID, FILE_INVALID), NOT_FOUND
 // (FILE_NOT_FOUND).
 absl::Status CheckSubmit(const v1::CreateFineTuneJobRequest& request, DatasetCheck& datasets);
+
+// Whether CheckSubmit would read a dataset file from start to end, which takes long.
+bool NeedsReading(const v1::FineTuneSpec& spec, DatasetCheck& datasets);
+
+// INVALID_ARGUMENT (SPEC_TOO_LARGE).
+absl::Status CheckSpecSize(const v1::FineTuneSpec& spec, int64_t max_bytes);
 
 // `spec` with its defaults, whatever it says of files; INVALID_ARGUMENT (SPEC_INVALID with every
 // violation).

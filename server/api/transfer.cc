@@ -6,6 +6,8 @@
 namespace longlora::server {
 namespace {
 
+constexpr absl::Duration kRetryDelay = absl::Seconds(1);
+
 absl::Status UploadInvalid(absl::string_view message) {
   return rpc::MakeError(absl::StatusCode::kInvalidArgument, message, {.reason = "UPLOAD_INVALID"});
 }
@@ -15,9 +17,10 @@ absl::Status UploadInvalid(absl::string_view message) {
 absl::StatusOr<TransferLimit::Slot> TransferLimit::Take() {
   Slot slot(this);
   if (++running_ > max_) {
-    return rpc::MakeError(absl::StatusCode::kUnavailable,
-                          absl::StrCat(max_, " transfers are running already; try again soon"),
-                          {.reason = "TOO_MANY_TRANSFERS"});
+    return rpc::MakeError(
+        absl::StatusCode::kResourceExhausted,
+        absl::StrCat(max_, " transfers are running already; try again soon (--max-transfers)"),
+        {.reason = "TOO_MANY_TRANSFERS", .retry_delay = kRetryDelay});
   }
   return slot;
 }

@@ -39,7 +39,7 @@ class TransferLimit {
     TransferLimit* limit_;
   };
 
-  // UNAVAILABLE (TOO_MANY_TRANSFERS) when `max` are running.
+  // RESOURCE_EXHAUSTED (TOO_MANY_TRANSFERS) when `max` are running.
   absl::StatusOr<Slot> Take();
 
  private:

@@ -1,11 +1,14 @@
 #include "server/api/watch_stream.h"
 
+#include <spdlog/spdlog.h>
+
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "rpc/grpc_status.h"
+#include "server/api/client_identity.h"
 #include "server/api/edge_status.h"
 
 namespace longlora::server {
@@ -14,7 +17,9 @@ namespace {
 // The work is reading small pages from the store.
 constexpr int kThreads = 4;
 constexpr int32_t kPageEvents = 100;
-constexpr size_t kMaxStreams = 50'000;
+constexpr absl::Duration kRetryDelay = absl::Seconds(5);
+// How often stalled watchers are looked for, in the time that they have.
+constexpr int kLooksPerStall = 4;
 
 absl::Status ServerStopping() {
   return rpc::MakeError(absl::StatusCode::kUnavailable,
@@ -22,10 +27,11 @@ absl::Status ServerStopping() {
                         {.reason = "SERVER_STOPPING"});
 }
 
-absl::Status TooManyStreams() {
-  return rpc::MakeError(absl::StatusCode::kResourceExhausted,
-                        absl::StrCat(kMaxStreams, " watch streams are open already"),
-                        {.reason = "TOO_MANY_WATCHES"});
+absl::Status TooManyStreams(absl::string_view whose, int limit, absl::string_view flag) {
+  return rpc::MakeError(
+      absl::StatusCode::kResourceExhausted,
+      absl::StrCat(whose, " has ", limit, " watch streams open already (", flag, ")"),
+      {.reason = "TOO_MANY_WATCHES", .retry_delay = kRetryDelay});
 }
 
 }  // namespace
@@ -36,8 +42,15 @@ absl::Status TooManyStreams() {
 class WatchStream : public grpc::ServerWriteReactor<v1::WatchFineTuneJobResponse>,
                     public std::enable_shared_from_this<WatchStream> {
  public:
-  WatchStream(WatchStreams* streams, const v1::WatchFineTuneJobRequest& request)
-      : streams_(streams), job_(request.name()), sequence_(request.after_sequence()) {}
+  WatchStream(WatchStreams* streams, grpc::CallbackServerContext* context,
+              const v1::WatchFineTuneJobRequest& request)
+      : client(ClientOf(*context)),
+        streams_(streams),
+        job_(request.name()),
+        sequence_(request.after_sequence()),
+        context_(context) {}
+
+  const std::string client;
 
   // Something changed; from any thread.
   void Wake() ABSL_LOCKS_EXCLUDED(mutex_) {
@@ -61,7 +74,22 @@ class WatchStream : public grpc::ServerWriteReactor<v1::WatchFineTuneJobResponse
 
   void OnCancel() override { End(absl::CancelledError("the watcher went away")); }
 
+  // Ends the stream when a write was begun before `date` and is not done: the watcher takes
+  // nothing. No status reaches one that does not read, so it sees CANCELLED; the last sequence it
+  // has seen says where to go on.
+  void DropIfStalledSince(common::MonotonicTime date) ABSL_LOCKS_EXCLUDED(mutex_) {
+    absl::MutexLock lock(&mutex_);
+    if (!write_begun_.has_value() || *write_begun_ >= date) return;
+    spdlog::info("a watcher of {}, {}, takes nothing and is cut off", job_, client);
+    // Under the lock: while the write is not done the context lives.
+    context_->TryCancel();
+  }
+
   void OnWriteDone(bool ok) override {
+    {
+      absl::MutexLock lock(&mutex_);
+      write_begun_.reset();
+    }
     if (!ok) End(absl::CancelledError("the watcher went away"));
     // The stream is still busy: whoever called Wake meanwhile left it to us.
     streams_->Enqueue(shared_from_this());
@@ -119,7 +147,7 @@ class WatchStream : public grpc::ServerWriteReactor<v1::WatchFineTuneJobResponse
     }
     *response_.mutable_job() = *std::move(job);
     started_ = true;
-    StartWrite(&response_);
+    Write();
     return true;
   }
 
@@ -127,8 +155,16 @@ class WatchStream : public grpc::ServerWriteReactor<v1::WatchFineTuneJobResponse
     v1::JobEvent& event = page_.events[next_event_++];
     sequence_ = event.sequence();
     *response_.mutable_event() = std::move(event);
-    StartWrite(&response_);
+    Write();
     return true;
+  }
+
+  void Write() ABSL_LOCKS_EXCLUDED(mutex_) {
+    {
+      absl::MutexLock lock(&mutex_);
+      write_begun_ = streams_->clock_->MonotonicNow();
+    }
+    StartWrite(&response_);
   }
 
   // False when something happened since Run began to look.
@@ -149,15 +185,19 @@ class WatchStream : public grpc::ServerWriteReactor<v1::WatchFineTuneJobResponse
   v1::WatchFineTuneJobResponse response_;
   EventSubscription subscription_;
 
+  grpc::CallbackServerContext* const context_;
   absl::Mutex mutex_;
   bool busy_ ABSL_GUARDED_BY(mutex_) = false;
   bool woken_ ABSL_GUARDED_BY(mutex_) = false;
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);
+  std::optional<common::MonotonicTime> write_begun_ ABSL_GUARDED_BY(mutex_);  // and not done
 };
 
-WatchStreams::WatchStreams(Scheduler* scheduler, EventLog* events)
-    : scheduler_(scheduler), events_(events) {
+WatchStreams::WatchStreams(Scheduler* scheduler, EventLog* events, const Limits& limits,
+                           common::Clock* clock)
+    : scheduler_(scheduler), events_(events), limits_(limits), clock_(clock) {
   for (int i = 0; i < kThreads; ++i) threads_.emplace_back([this] { Serve(); });
+  threads_.emplace_back([this] { LookForStalled(); });
 }
 
 WatchStreams::~WatchStreams() {
@@ -169,22 +209,33 @@ WatchStreams::~WatchStreams() {
 }
 
 grpc::ServerWriteReactor<v1::WatchFineTuneJobResponse>* WatchStreams::Start(
-    const v1::WatchFineTuneJobRequest& request) {
-  auto stream = std::make_shared<WatchStream>(this, request);
-  bool stopping = false;
-  bool too_many = false;
+    grpc::CallbackServerContext* context, const v1::WatchFineTuneJobRequest& request) {
+  auto stream = std::make_shared<WatchStream>(this, context, request);
+  absl::Status admitted;
   {
     absl::MutexLock lock(&mutex_);
-    stopping = stopping_;
-    too_many = open_.size() >= kMaxStreams;
+    admitted = Admit(stream->client);
     open_.insert(stream);
+    ++open_by_client_[stream->client];
   }
-  if (stopping || too_many) {
-    stream->End(stopping ? ServerStopping() : TooManyStreams());
-  } else {
+  if (admitted.ok()) {
     stream->Wake();
+  } else {
+    stream->End(std::move(admitted));
   }
   return stream.get();
+}
+
+absl::Status WatchStreams::Admit(const std::string& client) {
+  if (stopping_) return ServerStopping();
+  if (open_.size() >= static_cast<size_t>(limits_.watches)) {
+    return TooManyStreams("the server", limits_.watches, "--max-watches");
+  }
+  const auto own = open_by_client_.find(client);
+  if (own != open_by_client_.end() && own->second >= limits_.watches_per_client) {
+    return TooManyStreams(client, limits_.watches_per_client, "--max-watches-per-client");
+  }
+  return absl::OkStatus();
 }
 
 void WatchStreams::Stop() {
@@ -205,6 +256,26 @@ void WatchStreams::Enqueue(std::shared_ptr<WatchStream> stream) {
 void WatchStreams::Remove(const std::shared_ptr<WatchStream>& stream) {
   absl::MutexLock lock(&mutex_);
   open_.erase(stream);
+  const auto own = open_by_client_.find(stream->client);
+  if (--own->second == 0) open_by_client_.erase(own);
+}
+
+void WatchStreams::LookForStalled() {
+  const auto closed_meanwhile = [this] {
+    absl::MutexLock lock(&mutex_);
+    return mutex_.AwaitWithTimeout(absl::Condition(&closed_), limits_.watch_stall / kLooksPerStall);
+  };
+  while (!closed_meanwhile()) DropStalled();
+}
+
+void WatchStreams::DropStalled() {
+  const common::MonotonicTime begun = clock_->MonotonicNow() + -limits_.watch_stall;
+  std::vector<std::shared_ptr<WatchStream>> open;
+  {
+    absl::MutexLock lock(&mutex_);
+    open.assign(open_.begin(), open_.end());
+  }
+  for (const std::shared_ptr<WatchStream>& stream : open) stream->DropIfStalledSince(begun);
 }
 
 void WatchStreams::Serve() {

@@ -2,35 +2,40 @@
 
 #include <utility>
 
-#include "server/api/edge_status.h"
-
 namespace longlora::server {
 
-grpc::Status WorkerDirectoryHandler::ListWorkers(grpc::ServerContext*,
-                                                 const v1::ListWorkersRequest*,
-                                                 v1::ListWorkersResponse* response) {
-  for (v1::Worker& worker : scheduler_->ListWorkers()) {
-    *response->add_workers() = std::move(worker);
-  }
-  return grpc::Status::OK;
+grpc::ServerUnaryReactor* WorkerDirectoryHandler::ListWorkers(grpc::CallbackServerContext* context,
+                                                              const v1::ListWorkersRequest* request,
+                                                              v1::ListWorkersResponse* response) {
+  return calls_->Start(context, request, response, [this] {
+    v1::ListWorkersResponse list;
+    for (v1::Worker& worker : scheduler_->ListWorkers()) *list.add_workers() = std::move(worker);
+    return list;
+  });
 }
 
-grpc::Status WorkerDirectoryHandler::CordonWorker(grpc::ServerContext*,
-                                                  const v1::CordonWorkerRequest* request,
-                                                  v1::Worker* response) {
-  return ToReply(scheduler_->SetScheduling(request->name(), v1::Worker::CORDONED), response);
+grpc::ServerUnaryReactor* WorkerDirectoryHandler::CordonWorker(
+    grpc::CallbackServerContext* context, const v1::CordonWorkerRequest* request,
+    v1::Worker* response) {
+  return calls_->Start(context, request, response, [this, request] {
+    return scheduler_->SetScheduling(request->name(), v1::Worker::CORDONED);
+  });
 }
 
-grpc::Status WorkerDirectoryHandler::DrainWorker(grpc::ServerContext*,
-                                                 const v1::DrainWorkerRequest* request,
-                                                 v1::Worker* response) {
-  return ToReply(scheduler_->SetScheduling(request->name(), v1::Worker::DRAINING), response);
+grpc::ServerUnaryReactor* WorkerDirectoryHandler::DrainWorker(grpc::CallbackServerContext* context,
+                                                              const v1::DrainWorkerRequest* request,
+                                                              v1::Worker* response) {
+  return calls_->Start(context, request, response, [this, request] {
+    return scheduler_->SetScheduling(request->name(), v1::Worker::DRAINING);
+  });
 }
 
-grpc::Status WorkerDirectoryHandler::UncordonWorker(grpc::ServerContext*,
-                                                    const v1::UncordonWorkerRequest* request,
-                                                    v1::Worker* response) {
-  return ToReply(scheduler_->SetScheduling(request->name(), v1::Worker::OPEN), response);
+grpc::ServerUnaryReactor* WorkerDirectoryHandler::UncordonWorker(
+    grpc::CallbackServerContext* context, const v1::UncordonWorkerRequest* request,
+    v1::Worker* response) {
+  return calls_->Start(context, request, response, [this, request] {
+    return scheduler_->SetScheduling(request->name(), v1::Worker::OPEN);
+  });
 }
 
 }  // namespace longlora::server

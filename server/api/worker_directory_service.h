@@ -3,26 +3,32 @@
 #define LONGLORA_SERVER_API_WORKER_DIRECTORY_SERVICE_H_
 
 #include "longlora/v1/worker_directory_service.grpc.pb.h"
+#include "server/api/unary_calls.h"
 #include "server/scheduler/scheduler.h"
 
 namespace longlora::server {
 
-class WorkerDirectoryHandler final : public v1::WorkerDirectoryService::Service {
+class WorkerDirectoryHandler final : public v1::WorkerDirectoryService::CallbackService {
  public:
-  explicit WorkerDirectoryHandler(Scheduler* scheduler) : scheduler_(scheduler) {}
+  WorkerDirectoryHandler(Scheduler* scheduler, UnaryCalls* calls)
+      : scheduler_(scheduler), calls_(calls) {}
 
-  grpc::Status ListWorkers(grpc::ServerContext* context, const v1::ListWorkersRequest* request,
-                           v1::ListWorkersResponse* response) override;
-  grpc::Status CordonWorker(grpc::ServerContext* context, const v1::CordonWorkerRequest* request,
-                            v1::Worker* response) override;
-  grpc::Status DrainWorker(grpc::ServerContext* context, const v1::DrainWorkerRequest* request,
-                           v1::Worker* response) override;
-  grpc::Status UncordonWorker(grpc::ServerContext* context,
-                              const v1::UncordonWorkerRequest* request,
-                              v1::Worker* response) override;
+  grpc::ServerUnaryReactor* ListWorkers(grpc::CallbackServerContext* context,
+                                        const v1::ListWorkersRequest* request,
+                                        v1::ListWorkersResponse* response) override;
+  grpc::ServerUnaryReactor* CordonWorker(grpc::CallbackServerContext* context,
+                                         const v1::CordonWorkerRequest* request,
+                                         v1::Worker* response) override;
+  grpc::ServerUnaryReactor* DrainWorker(grpc::CallbackServerContext* context,
+                                        const v1::DrainWorkerRequest* request,
+                                        v1::Worker* response) override;
+  grpc::ServerUnaryReactor* UncordonWorker(grpc::CallbackServerContext* context,
+                                           const v1::UncordonWorkerRequest* request,
+                                           v1::Worker* response) override;
 
  private:
   Scheduler* const scheduler_;
+  UnaryCalls* const calls_;
 };
 
 }  // namespace longlora::server

@@ -41,10 +41,14 @@ absl::StatusOr<ArtifactKey> WorkerServiceHandler::CheckedKey(const worker::v1::A
   return MakeKey(std::move(job_id), ref.attempt(), ref.artifact());
 }
 
-absl::StatusOr<ArtifactState> WorkerServiceHandler::Status(
+absl::StatusOr<worker::v1::GetArtifactStatusResponse> WorkerServiceHandler::Status(
     const worker::v1::GetArtifactStatusRequest& request) {
   LONGLORA_ASSIGN_OR_RETURN(const ArtifactKey key, CheckedKey(request.artifact()));
-  return to_.artifacts->GetState(key);
+  LONGLORA_ASSIGN_OR_RETURN(const ArtifactState state, to_.artifacts->GetState(key));
+  worker::v1::GetArtifactStatusResponse response;
+  response.set_received_bytes(state.received_bytes);
+  response.set_complete(state.complete);
+  return response;
 }
 
 absl::Status WorkerServiceHandler::Upload(
@@ -64,7 +68,8 @@ absl::Status WorkerServiceHandler::Upload(
   });
 }
 
-absl::Status WorkerServiceHandler::Commit(const worker::v1::CommitArtifactsRequest& request) {
+Answer<worker::v1::CommitArtifactsResponse> WorkerServiceHandler::Commit(
+    const worker::v1::CommitArtifactsRequest& request) {
   LONGLORA_ASSIGN_OR_RETURN(const std::string job_id, JobIdOf(request.job(), "job"));
   LONGLORA_RETURN_IF_ERROR(
       to_.scheduler->CheckAttempt(request.worker(), request.job(), request.attempt()));
@@ -78,19 +83,27 @@ absl::Status WorkerServiceHandler::Commit(const worker::v1::CommitArtifactsReque
           {.reason = "ARTIFACT_MISSING", .metadata = {{"path", artifact.path()}}});
     }
   }
-  LONGLORA_ASSIGN_OR_RETURN(const std::vector<v1::Checkpoint> dropped,
-                            to_.scheduler->CommitArtifacts(request));
+  return to_.scheduler->BeginCommitArtifacts(request).Then(
+      [this, job_id](absl::StatusOr<std::vector<v1::Checkpoint>> dropped)
+          -> absl::StatusOr<worker::v1::CommitArtifactsResponse> {
+        LONGLORA_RETURN_IF_ERROR(dropped.status());
+        RemoveFiles(job_id, *dropped);
+        return worker::v1::CommitArtifactsResponse();
+      });
+}
+
+// The commit is durable; a file that stays is removed with its job.
+void WorkerServiceHandler::RemoveFiles(const std::string& job_id,
+                                       const std::vector<v1::Checkpoint>& dropped) {
   for (const v1::Checkpoint& checkpoint : dropped) {
     for (const v1::Artifact& artifact : checkpoint.artifacts()) {
-      // The commit is durable; a file that stays is removed with its job.
       if (absl::Status status =
               to_.artifacts->Remove(MakeKey(job_id, checkpoint.attempt(), artifact));
           !status.ok()) {
-        spdlog::warn("{}: an old checkpoint's file stays: {}", request.job(), status.ToString());
+        spdlog::warn("{}: an old checkpoint's file stays: {}", job_id, status.ToString());
       }
     }
   }
-  return absl::OkStatus();
 }
 
 absl::Status WorkerServiceHandler::SendFile(
@@ -119,41 +132,44 @@ absl::Status WorkerServiceHandler::SendArtifact(
   return Send(*content, writer);
 }
 
-grpc::Status WorkerServiceHandler::Synchronize(grpc::ServerContext*,
-                                               const worker::v1::SynchronizeRequest* request,
-                                               worker::v1::SynchronizeResponse* response) {
-  return ToReply(to_.scheduler->Synchronize(*request), response);
+grpc::ServerUnaryReactor* WorkerServiceHandler::Synchronize(
+    grpc::CallbackServerContext* context, const worker::v1::SynchronizeRequest* request,
+    worker::v1::SynchronizeResponse* response) {
+  return to_.calls->Start(context, request, response,
+                          [this, request] { return to_.scheduler->BeginSynchronize(*request); });
 }
 
-grpc::Status WorkerServiceHandler::ReportEvents(grpc::ServerContext*,
-                                                const worker::v1::ReportEventsRequest* request,
-                                                worker::v1::ReportEventsResponse* response) {
-  const absl::StatusOr<int64_t> acknowledged = to_.scheduler->RecordEvents(*request);
-  if (!acknowledged.ok()) return ToReply(acknowledged.status());
-  response->set_acknowledged_sequence(*acknowledged);
-  return grpc::Status::OK;
+grpc::ServerUnaryReactor* WorkerServiceHandler::ReportEvents(
+    grpc::CallbackServerContext* context, const worker::v1::ReportEventsRequest* request,
+    worker::v1::ReportEventsResponse* response) {
+  return to_.calls->Start(context, request, response, [this, request] {
+    return to_.scheduler->BeginRecordEvents(*request).Then(
+        [](absl::StatusOr<int64_t> acknowledged)
+            -> absl::StatusOr<worker::v1::ReportEventsResponse> {
+          LONGLORA_RETURN_IF_ERROR(acknowledged.status());
+          worker::v1::ReportEventsResponse answer;
+          answer.set_acknowledged_sequence(*acknowledged);
+          return answer;
+        });
+  });
 }
 
-grpc::Status WorkerServiceHandler::GetArtifactStatus(
-    grpc::ServerContext*, const worker::v1::GetArtifactStatusRequest* request,
+grpc::ServerUnaryReactor* WorkerServiceHandler::GetArtifactStatus(
+    grpc::CallbackServerContext* context, const worker::v1::GetArtifactStatusRequest* request,
     worker::v1::GetArtifactStatusResponse* response) {
-  const absl::StatusOr<ArtifactState> state = Status(*request);
-  if (!state.ok()) return ToReply(state.status());
-  response->set_received_bytes(state->received_bytes);
-  response->set_complete(state->complete);
-  return grpc::Status::OK;
+  return to_.calls->Start(context, request, response, [this, request] { return Status(*request); });
+}
+
+grpc::ServerUnaryReactor* WorkerServiceHandler::CommitArtifacts(
+    grpc::CallbackServerContext* context, const worker::v1::CommitArtifactsRequest* request,
+    worker::v1::CommitArtifactsResponse* response) {
+  return to_.calls->Start(context, request, response, [this, request] { return Commit(*request); });
 }
 
 grpc::Status WorkerServiceHandler::UploadArtifact(
     grpc::ServerContext* context, grpc::ServerReader<worker::v1::UploadArtifactRequest>* reader,
     worker::v1::UploadArtifactResponse* response) {
   return ToReply(Upload(context, reader, response));
-}
-
-grpc::Status WorkerServiceHandler::CommitArtifacts(
-    grpc::ServerContext*, const worker::v1::CommitArtifactsRequest* request,
-    worker::v1::CommitArtifactsResponse*) {
-  return ToReply(Commit(*request));
 }
 
 grpc::Status WorkerServiceHandler::FetchFile(

@@ -3,39 +3,51 @@
 #ifndef LONGLORA_SERVER_API_WORKER_SERVICE_H_
 #define LONGLORA_SERVER_API_WORKER_SERVICE_H_
 
+#include <string>
+#include <vector>
+
 #include "longlora/worker/v1/worker_service.grpc.pb.h"
 #include "server/api/transfer.h"
+#include "server/api/unary_calls.h"
 #include "server/artifacts/artifact_store.h"
 #include "server/artifacts/file_store.h"
 #include "server/scheduler/scheduler.h"
 
 namespace longlora::server {
 
-class WorkerServiceHandler final : public worker::v1::WorkerService::Service {
+// Unary methods are served by callbacks, transfers by threads.
+using WorkerServiceCallbacks = worker::v1::WorkerService::WithCallbackMethod_Synchronize<
+    worker::v1::WorkerService::WithCallbackMethod_ReportEvents<
+        worker::v1::WorkerService::WithCallbackMethod_GetArtifactStatus<
+            worker::v1::WorkerService::WithCallbackMethod_CommitArtifacts<
+                worker::v1::WorkerService::Service>>>>;
+
+class WorkerServiceHandler final : public WorkerServiceCallbacks {
  public:
   struct Dependencies {
     Scheduler* scheduler = nullptr;
     ArtifactStore* artifacts = nullptr;
     FileStore* files = nullptr;
     TransferLimit* transfers = nullptr;
+    UnaryCalls* calls = nullptr;
   };
   explicit WorkerServiceHandler(Dependencies dependencies) : to_(dependencies) {}
 
-  grpc::Status Synchronize(grpc::ServerContext* context,
-                           const worker::v1::SynchronizeRequest* request,
-                           worker::v1::SynchronizeResponse* response) override;
-  grpc::Status ReportEvents(grpc::ServerContext* context,
-                            const worker::v1::ReportEventsRequest* request,
-                            worker::v1::ReportEventsResponse* response) override;
-  grpc::Status GetArtifactStatus(grpc::ServerContext* context,
-                                 const worker::v1::GetArtifactStatusRequest* request,
-                                 worker::v1::GetArtifactStatusResponse* response) override;
+  grpc::ServerUnaryReactor* Synchronize(grpc::CallbackServerContext* context,
+                                        const worker::v1::SynchronizeRequest* request,
+                                        worker::v1::SynchronizeResponse* response) override;
+  grpc::ServerUnaryReactor* ReportEvents(grpc::CallbackServerContext* context,
+                                         const worker::v1::ReportEventsRequest* request,
+                                         worker::v1::ReportEventsResponse* response) override;
+  grpc::ServerUnaryReactor* GetArtifactStatus(
+      grpc::CallbackServerContext* context, const worker::v1::GetArtifactStatusRequest* request,
+      worker::v1::GetArtifactStatusResponse* response) override;
   grpc::Status UploadArtifact(grpc::ServerContext* context,
                               grpc::ServerReader<worker::v1::UploadArtifactRequest>* reader,
                               worker::v1::UploadArtifactResponse* response) override;
-  grpc::Status CommitArtifacts(grpc::ServerContext* context,
-                               const worker::v1::CommitArtifactsRequest* request,
-                               worker::v1::CommitArtifactsResponse* response) override;
+  grpc::ServerUnaryReactor* CommitArtifacts(grpc::CallbackServerContext* context,
+                                            const worker::v1::CommitArtifactsRequest* request,
+                                            worker::v1::CommitArtifactsResponse* response) override;
   grpc::Status FetchFile(grpc::ServerContext* context, const worker::v1::FetchFileRequest* request,
                          grpc::ServerWriter<worker::v1::FetchFileResponse>* writer) override;
   grpc::Status FetchArtifact(
@@ -45,11 +57,14 @@ class WorkerServiceHandler final : public worker::v1::WorkerService::Service {
  private:
   // The key of an artifact whose attempt is the job's present one.
   absl::StatusOr<ArtifactKey> CheckedKey(const worker::v1::ArtifactRef& ref);
-  absl::StatusOr<ArtifactState> Status(const worker::v1::GetArtifactStatusRequest& request);
+  absl::StatusOr<worker::v1::GetArtifactStatusResponse> Status(
+      const worker::v1::GetArtifactStatusRequest& request);
   absl::Status Upload(grpc::ServerContext* context,
                       grpc::ServerReader<worker::v1::UploadArtifactRequest>* reader,
                       worker::v1::UploadArtifactResponse* response);
-  absl::Status Commit(const worker::v1::CommitArtifactsRequest& request);
+  Answer<worker::v1::CommitArtifactsResponse> Commit(
+      const worker::v1::CommitArtifactsRequest& request);
+  void RemoveFiles(const std::string& job_id, const std::vector<v1::Checkpoint>& dropped);
   absl::Status SendFile(const worker::v1::FetchFileRequest& request,
                         grpc::ServerWriter<worker::v1::FetchFileResponse>* writer);
   absl::Status SendArtifact(const worker::v1::FetchArtifactRequest& request,

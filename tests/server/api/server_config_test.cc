@@ -35,6 +35,43 @@ TEST(ServerConfigTest, FlagsAreRead) {
   EXPECT_EQ(config.retention.age_max, absl::Hours(72));
 }
 
+TEST(ServerConfigTest, LimitsAreRead) {
+  const auto parsed = Parse({"--data-dir",
+                             "/d",
+                             "--max-spec-bytes",
+                             "1kb",
+                             "--max-message-bytes",
+                             "8mb",
+                             "--max-unfinished-jobs",
+                             "7",
+                             "--max-creates-per-second",
+                             "0.5",
+                             "--max-creates-burst",
+                             "3",
+                             "--max-calls",
+                             "11",
+                             "--max-transfers",
+                             "12",
+                             "--max-watches",
+                             "13",
+                             "--max-watches-per-client",
+                             "14",
+                             "--watch-stall",
+                             "90s"});
+  ASSERT_TRUE(std::holds_alternative<ServerConfig>(parsed));
+  const ServerConfig& config = std::get<ServerConfig>(parsed);
+  EXPECT_EQ(config.limits.spec_bytes, 1024);
+  EXPECT_EQ(config.limits.message_bytes, 8 << 20);
+  EXPECT_EQ(config.scheduler.live_jobs_max, 7);
+  EXPECT_EQ(config.limits.creates_per_second, 0.5);
+  EXPECT_EQ(config.limits.creates_burst, 3);
+  EXPECT_EQ(config.limits.calls, 11);
+  EXPECT_EQ(config.limits.transfers, 12);
+  EXPECT_EQ(config.limits.watches, 13);
+  EXPECT_EQ(config.limits.watches_per_client, 14);
+  EXPECT_EQ(config.limits.watch_stall, absl::Seconds(90));
+}
+
 TEST(ServerConfigTest, FileHasTheSameKeysAndFlagsWin) {
   testing::TemporaryDirectory directory;
   const std::string path = directory / "server.toml";
@@ -78,6 +115,10 @@ TEST(ServerConfigTest, MistakesAreBadUsage) {
                                              {"--data-dir", "/d", "--event-retention", "0s"},
                                              {"--data-dir", "/d", "--max-job-events", "-1"},
                                              {"--data-dir", "/d", "--max-file-bytes", "0"},
+                                             {"--data-dir", "/d", "--max-calls", "0"},
+                                             {"--data-dir", "/d", "--max-message-bytes", "1kb"},
+                                             {"--data-dir", "/d", "--watch-stall", "1ms"},
+                                             {"--data-dir", "/d", "--max-creates-per-second", "-1"},
                                              {"--data-dir", "/d", "--log-level", "loud"},
                                              {"--data-dir", "/d", "--unknown"},
                                              {"backup", "--data-dir", "/d"},

@@ -19,7 +19,7 @@ TEST(TransferLimitTest, RefusesBeyondItsLimitAndTakesAgainWhenOneIsDone) {
   ASSERT_OK(second);
   for (int i = 0; i < 3; ++i) {
     const absl::Status status = limit.Take().status();
-    EXPECT_EQ(status.code(), absl::StatusCode::kUnavailable);
+    EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
     EXPECT_EQ(rpc::GetErrorDetails(status).reason, "TOO_MANY_TRANSFERS");
   }
   first.reset();

@@ -88,8 +88,11 @@ TEST(WatchRaceTest, ChangeBetweenReadingAndSleepingIsSeen) {
   RacingStore racing(*store);
   racing.on_nothing_new = [&] { EXPECT_OK(scheduler->Ask(JobTrigger::kCancel, job.name(), "")); };
   EventLog events(racing, hub);
-  WatchStreams watches(scheduler.get(), &events);
-  FineTuneServiceHandler service({scheduler.get(), &events, nullptr, nullptr, nullptr, &watches});
+  WatchStreams watches(scheduler.get(), &events, Limits(), &common::Clock::Real());
+  FineTuneServiceHandler::Dependencies services;
+  services.scheduler = scheduler.get();
+  services.watches = &watches;
+  FineTuneServiceHandler service(services);
   grpc::ServerBuilder builder;
   builder.RegisterService(&service);
   const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();

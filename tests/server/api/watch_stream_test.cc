@@ -148,6 +148,51 @@ TEST_F(WatchStreamTest, WatcherThatLeavesHoldsNothingBack) {
   server_.Succeed(server_.AwaitAssignment(), "adapter");
 }
 
+TEST(SlowWatcherTest, IsCutOffHoldsNobodyBackAndGoesOnWhereItWas) {
+  TestServer server([](ServerConfig& config) { config.limits.watch_stall = absl::Seconds(1); });
+  server.Synchronize();
+  v1::WatchFineTuneJobRequest request;
+  request.set_name(server.Create().name());
+  const worker::v1::Assignment assignment = server.AwaitAssignment();
+  grpc::ClientContext slow_context;
+  auto slow = server.jobs().WatchFineTuneJob(&slow_context, request);
+  v1::WatchFineTuneJobResponse update;
+  ASSERT_TRUE(slow->Read(&update));
+
+  // Much more than lies between the two programs.
+  constexpr int64_t kLines = 3000;
+  v1::JobEvent line;
+  line.mutable_log()->set_message(std::string(8000, 'x'));
+  for (int64_t i = 0; i < kLines; i += 100) {
+    ASSERT_TRUE(server.Report(assignment, i + 1, std::vector<v1::JobEvent>(100, line)).ok());
+  }
+  // One that reads gets it all meanwhile, on the same connection.
+  grpc::ClientContext context;
+  auto quick = server.jobs().WatchFineTuneJob(&context, request);
+  int64_t last = 0;
+  ASSERT_TRUE(quick->Read(&update));
+  while (last < kLines && quick->Read(&update)) last = update.event().sequence();
+  EXPECT_GE(last, kLines);
+  context.TryCancel();
+  quick->Finish();
+
+  // What was on its way still comes, then the end.
+  int64_t seen = 0;
+  while (slow->Read(&update)) seen = update.event().sequence();
+  EXPECT_EQ(slow->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_LT(seen, kLines);
+  grpc::ClientContext again_context;
+  request.set_after_sequence(seen);
+  auto again = server.jobs().WatchFineTuneJob(&again_context, request);
+  ASSERT_TRUE(again->Read(&update));
+  for (int64_t next = seen + 1; next <= kLines; ++next) {
+    ASSERT_TRUE(again->Read(&update));
+    ASSERT_EQ(update.event().sequence(), next);
+  }
+  again_context.TryCancel();
+  again->Finish();
+}
+
 TEST_F(WatchStreamTest, CancelledJobEndsItsWatchers) {
   server_.Synchronize({}, 0);
   const v1::FineTuneJob job = server_.Create();

@@ -44,7 +44,18 @@ std::string RenderQueues(const v1::ListQueuesResponse& queues) {
                     absl::StrCat(queue.running_job_count()),
                     absl::StrCat(queue.queued_job_count())});
   }
-  return RenderTable({"QUEUE", "DEVICES", "WEIGHT", "WEIGHTED USAGE", "RUNNING", "WAITING"}, rows);
+  std::string text =
+      RenderTable({"QUEUE", "DEVICES", "WEIGHT", "WEIGHTED USAGE", "RUNNING", "WAITING"}, rows);
+  rows.clear();
+  for (const v1::Queue& queue : queues.queues()) {
+    const std::string ledger = DescribeLedger(queue.ledger());
+    if (ledger.empty()) continue;
+    rows.push_back({std::string(absl::StripPrefix(queue.name(), "queues/")), ledger});
+  }
+  if (!rows.empty()) {
+    absl::StrAppend(&text, "\n", RenderTable({"QUEUE", "SINCE THE SERVER STARTED"}, rows));
+  }
+  return text;
 }
 
 std::string RenderQueuedJobs(const v1::ListQueuedJobsResponse& jobs, absl::Time now) {

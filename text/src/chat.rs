@@ -1,8 +1,8 @@
 //! A conversation as the text the model sees, and which parts of it are answers.
 
 use std::ffi::c_char;
-use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::ptr;
+use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
+use std::{ptr, thread};
 
 use minijinja::value::{Serde, Value};
 use serde_json::{Map, Value as Json};
@@ -12,6 +12,9 @@ use crate::{give, guard, take_back, text_of};
 
 const TEMPLATE_BYTES_MAX: usize = 16 << 20;
 const LINE_BYTES_MAX: usize = 1 << 30;
+/// A template can put lists into lists as often as its fuel allows, some million times; letting go
+/// of them takes a stack of that depth. Only what is touched of it takes memory.
+const STACK_BYTES: usize = 1 << 30;
 
 pub struct LongloraTemplate(Template);
 
@@ -170,6 +173,17 @@ fn render(template: &Template, example: &Json, answers: i32) -> Result<Chat, Str
     Ok(Chat { text, answers: found, head_size })
 }
 
+/// `render` on a stack that is large enough for whatever the template builds.
+fn render_deeply(template: &Template, example: &Json, answers: i32) -> Result<Chat, String> {
+    thread::scope(|scope| {
+        let builder = thread::Builder::new().stack_size(STACK_BYTES);
+        match builder.spawn_scoped(scope, || render(template, example, answers)) {
+            Ok(handle) => handle.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            Err(e) => Err(format!("no thread for the chat template: {e}")),
+        }
+    })
+}
+
 /// # Safety
 /// `source` and `special_tokens` point to their sizes; `error` is null or writable.
 #[no_mangle]
@@ -215,7 +229,7 @@ pub unsafe extern "C" fn longlora_template_render(
     let rendered = guard(error, || {
         let line = text_of(example, size, LINE_BYTES_MAX)?;
         let example: Json = serde_json::from_str(line).map_err(|e| format!("broken JSON: {e}"))?;
-        render(&(*template).0, &example, answers)
+        render_deeply(&(*template).0, &example, answers)
     });
     let Some(rendered) = rendered else { return false };
     let (text, text_size) = give(rendered.text.into_bytes());

@@ -39,6 +39,18 @@ TEST(QueueViewsTest, QueuesTellDevicesSharesAndJobs) {
             "0        0\n");
 }
 
+TEST(QueueViewsTest, QueuesTellWhatTheirDevicesDid) {
+  v1::ListQueuesResponse queues;
+  v1::Queue& queue = *queues.add_queues();
+  queue.set_name("queues/research");
+  queue.set_configured(true);
+  queue.mutable_ledger()->set_training(30);
+  queue.mutable_ledger()->set_recomputed(10);
+  const std::string text = RenderQueues(queues);
+  EXPECT_EQ(text.substr(text.find("\n\n") + 2), "QUEUE     SINCE THE SERVER STARTED\nresearch  " +
+                                                    DescribeLedger(queue.ledger()) + "\n");
+}
+
 TEST(QueueViewsTest, WaitingJobsTellPlaceReasonAndStart) {
   const absl::Time now = absl::FromUnixSeconds(1'700'000'000);
   v1::ListQueuedJobsResponse jobs;

@@ -111,7 +111,8 @@ TEST_F(ExampleMakerTest, ATemplateThatWouldFillTheMemoryIsRefused) {
   for (const char* source :
        {"{{ [1] * 99999999 }}", "{{ [[1] * 9999] * 99999 }}", "{{ [[1] * 9999] * 99999 | tojson }}",
         "{{ 'x' * 99999999 * 9 }}", "{{ messages | tojson(indent=99999999999) }}",
-        "{% set ns = namespace(x=1) %}{% for i in range(9999) %}{% set ns.x = [ns.x] %}{% endfor %}"
+        "{% set ns = namespace(x=1) %}{% for k in range(99) %}{% for i in range(9999) %}"
+        "{% set ns.x = [ns.x] %}{% endfor %}{% endfor %}"
         "{{ ns.x }}"}) {
     Write("chat_template.jinja", source);
     EXPECT_THAT(Chat(R"([{"role": "user", "content": "five"}])"),

@@ -1,13 +1,15 @@
 """A whole longlora on this machine: real server, worker, trainers and client, on free ports of loopback.
 
 Nothing in here is a stand-in. Each Cluster lives in its own temporary directory; whatever it started is
-killed when it closes, and `stray_processes` tells whether a trainer outlived its job.
+killed when it closes, and `stray_processes` tells whether a trainer outlived its job. With LONGLORA_KEEP in the
+environment the directory of a test that failed stays.
 """
 
 import contextlib
 import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
@@ -25,9 +27,13 @@ FINAL = {"SUCCEEDED", "FAILED", "CANCELLED"}
 
 
 def free_port():
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below those that the system gives to outgoing connections, which would take it while its server is dead."""
+    end = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(10000, end)
+        with contextlib.closing(socket.socket()) as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_for(condition, what, timeout=60.0):
@@ -44,6 +50,11 @@ def wait_for(condition, what, timeout=60.0):
 class Cluster:
     """Use as a context manager. `devices` is the worker's --devices."""
 
+    host = "127.0.0.1"  # where the server listens
+    # What the commands of the server and its users, and of the worker, begin with: see network.py.
+    server_side = worker_side = ()
+    plaintext = ()  # the flag that allows it beyond loopback
+
     def __init__(self, devices="cpu:2", lease="4s", worker_flags=(), server_flags=(), model=None):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="longlora-cluster-"))
         self.models = self.directory / "models"
@@ -51,6 +62,7 @@ class Cluster:
         self.worker_flags, self.server_flags = list(worker_flags), list(server_flags)
         self.port, self.metrics_port, self.worker_metrics_port = free_port(), free_port(), free_port()
         self.server = self.worker = None
+        self.daemons = []  # every process that was started here, dead ones too
         tiny_model.make_model(self.models / "tiny", **(model or {}))
         self.training = self.directory / "training.jsonl"
         self.validation = self.directory / "validation.jsonl"
@@ -68,30 +80,36 @@ class Cluster:
         return self
 
     def __exit__(self, kind, value, traceback):
-        for process in (self.worker, self.server):
-            if process and process.poll() is None:
-                process.kill()
-                process.wait()
-        self._signal(self.stray_processes(), signal.SIGKILL)
+        for process in self.daemons:
+            process.kill()
+            process.wait()
+        self.signal(self.stray_processes(), signal.SIGKILL)
         if kind is not None:
             for log in sorted(self.directory.glob("*.log")):
                 print(f"--- {log.name}\n{log.read_text(errors='replace')[-6000:]}", file=sys.stderr)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        if kind is None or not os.environ.get("LONGLORA_KEEP"):
+            shutil.rmtree(self.directory, ignore_errors=True)
 
     # -- processes
+
+    @property
+    def address(self):
+        return f"{self.host}:{self.port}"
 
     def _spawn(self, name, *arguments):
         with open(self.directory / f"{name}.log", "ab") as log:
             # LONGLORA_TEST_CLUSTER marks all descendants, however they are re-parented.
             environment = {**os.environ, "LONGLORA_TEST_CLUSTER": str(self.directory)}
-            return subprocess.Popen([str(a) for a in arguments], stdout=log, stderr=log, env=environment)
+            self.daemons.append(
+                subprocess.Popen([str(a) for a in arguments], stdout=log, stderr=log, env=environment))
+        return self.daemons[-1]
 
     def spawn_server(self, name, *flags):
         """A server on the cluster's address and data, whose log is NAME.log."""
         return self._spawn(
-            name, BIN / "longlora-server", "--data-dir", self.directory / "data", "--listen",
-            f"127.0.0.1:{self.port}", "--metrics-listen", f"127.0.0.1:{self.metrics_port}", "--lease-duration",
-            self.lease, *self.server_flags, *flags)
+            name, *self.server_side, BIN / "longlora-server", "--data-dir", self.directory / "data", "--listen",
+            self.address, "--metrics-listen", f"127.0.0.1:{self.metrics_port}", "--lease-duration", self.lease,
+            *self.plaintext, *self.server_flags, *flags)
 
     def start_server(self):
         self.server = self.spawn_server("server")
@@ -99,9 +117,9 @@ class Cluster:
 
     def start_worker(self):
         self.worker = self._spawn(
-            "worker", BIN / "longlora-worker", "--server", f"127.0.0.1:{self.port}", "--name", "w1", "--work-dir",
-            self.directory / "work", "--model-dir", self.models, "--metrics-listen",
-            f"127.0.0.1:{self.worker_metrics_port}", "--devices", self.devices, *self.worker_flags)
+            "worker", *self.worker_side, BIN / "longlora-worker", "--server", self.address, "--name", "w1",
+            "--work-dir", self.directory / "work", "--model-dir", self.models, "--metrics-listen",
+            f"127.0.0.1:{self.worker_metrics_port}", "--devices", self.devices, *self.plaintext, *self.worker_flags)
 
     def wait_for_worker(self):
         def connected():
@@ -119,8 +137,8 @@ class Cluster:
         self.worker.wait()
 
     def processes(self):
-        """{pid: command line} of the living processes of this cluster that its server and worker started."""
-        own = {process.pid for process in (self.server, self.worker) if process}
+        """{pid: command line} of the living processes of this cluster that its servers and workers started."""
+        own = {process.pid for process in self.daemons}
         mark = f"LONGLORA_TEST_CLUSTER={self.directory}".encode()
         found = {}
         for entry in pathlib.Path("/proc").iterdir():
@@ -138,12 +156,30 @@ class Cluster:
     def stray_processes(self):
         return sorted(self.processes())
 
+    def more_targets(self):
+        """Beside server, worker and trainers: see targets.py."""
+        return {}
+
+    def disturb(self, disturbance, stay_away):
+        """What only this kind of cluster knows; `stay_away` takes the time that it is to last."""
+        raise AssertionError(f"nobody knows how to {disturbance.how} {disturbance.target}")
+
+    def check_alive(self):
+        """Nothing ends by itself."""
+        assert self.server.poll() is None, f"the server ended by itself with status {self.server.returncode}"
+        self.check_worker()
+
+    def check_worker(self):
+        assert self.worker.poll() is None, f"the worker ended by itself with status {self.worker.returncode}"
+
     # -- client
 
+    def client_command(self, *arguments):
+        return [str(BIN / "longlora"), *map(str, arguments), "--server", self.address, *self.plaintext]
+
     def client(self, *arguments, check=True, timeout=300):
-        result = subprocess.run(
-            [str(BIN / "longlora"), *map(str, arguments), "--server", f"127.0.0.1:{self.port}"],
-            capture_output=True, text=True, timeout=timeout)
+        result = subprocess.run([*self.server_side, *self.client_command(*arguments)], capture_output=True, text=True,
+                                timeout=timeout)
         if check and result.returncode != 0:
             raise AssertionError(f"longlora {arguments} exits {result.returncode}: {result.stderr}{result.stdout}")
         return result
@@ -188,7 +224,7 @@ class Cluster:
         job half done, however fast the machine is. SIGKILL works on them as ever; `thaw` lets them go on."""
         self.wait_for_step(name, step)
         trainers = self.trainers()
-        self._signal(trainers, signal.SIGSTOP)
+        self.signal(trainers, signal.SIGSTOP)
         job = self.get(name)
         assert job["state"] == "RUNNING", f"the job was too short for this test: {job}"
         return trainers
@@ -209,10 +245,10 @@ class Cluster:
         wait_for(lambda: all(pending(pid) for pid in trainers), "the worker asks the trainers to stop")
 
     def thaw(self, trainers):
-        self._signal(trainers, signal.SIGCONT)
+        self.signal(trainers, signal.SIGCONT)
 
     @staticmethod
-    def _signal(pids, number):
+    def signal(pids, number):
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)

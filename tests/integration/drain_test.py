@@ -1,5 +1,6 @@
-"""Goal: a drained worker, and one that is told to end, are emptied, and their jobs end elsewhere as if nothing had been.
-Method: a real cluster; another worker on the same machine takes the job over; the adapter is compared, to the bit.
+"""Goal: a drained worker, and one that is told to end, are emptied, and their jobs end elsewhere as if nothing had
+been. Method: a real cluster; another worker on the same machine takes the job over; the adapter is compared, to the
+bit.
 """
 
 from cluster import BIN, Cluster, free_port, wait_for

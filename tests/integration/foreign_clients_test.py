@@ -190,8 +190,10 @@ def create_errors():
     yield row({"spec": spec(base_model="absent")}, "FAILED_PRECONDITION", "MODEL_UNAVAILABLE")
     yield row({"spec": spec(display_name="another"), "request_id": "the-first"}, "ALREADY_EXISTS", "REQUEST_ID_REUSED")
     estimate = "EstimateFineTuneJob"
-    yield row({"spec": spec(max_sequence_length=1)}, "INVALID_ARGUMENT", "SPEC_INVALID", ["max_sequence_length"], estimate)
-    for model, reason in (("absent", "MODEL_UNAVAILABLE"), ("silent", "MODEL_SHAPE_UNKNOWN"), ("broken", "MODEL_INVALID")):
+    yield row({"spec": spec(max_sequence_length=1)}, "INVALID_ARGUMENT", "SPEC_INVALID", ["max_sequence_length"],
+              estimate)
+    reasons = {"absent": "MODEL_UNAVAILABLE", "silent": "MODEL_SHAPE_UNKNOWN", "broken": "MODEL_INVALID"}
+    for model, reason in reasons.items():
         yield row({"spec": spec(base_model=model)}, "FAILED_PRECONDITION", reason, (), estimate)
 
 

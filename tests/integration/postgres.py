@@ -22,14 +22,21 @@ class Postgres:
         if os.geteuid() == 0:
             shutil.chown(self.directory, "postgres")
         self._run("initdb", "-D", self.directory / "data", "-A", "trust", "-U", "longlora", "--locale=C", "--no-sync")
-        self._run("pg_ctl", "-D", self.directory / "data", "-l", self.directory / "log", "-w", "-o",
-                  f"-k {self.directory} -c listen_addresses=", "start")
+        self.start()
         self._run("createdb", "-h", self.directory, "-U", "longlora", "longlora")
         return self
 
     def __exit__(self, *_):
-        self._run("pg_ctl", "-D", self.directory / "data", "-m", "immediate", "-w", "stop")
+        self.crash()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def start(self):
+        self._run("pg_ctl", "-D", self.directory / "data", "-l", self.directory / "log", "-w", "-o",
+                  f"-k {self.directory} -c listen_addresses=", "start")
+
+    def crash(self):
+        """Ends it without a checkpoint, as a kill would; `start` recovers what was committed."""
+        self._run("pg_ctl", "-D", self.directory / "data", "-m", "immediate", "-w", "stop")
 
     def sql(self, statement):
         return self._run("psql", "-qtA", "-h", self.directory, "-U", "longlora", "-d", "longlora", "-c", statement)

@@ -49,6 +49,12 @@ class HeldStore : public JobStore {
   CommitTicket EnqueueForgetWorker(std::string name) override {
     return Keep(store_.EnqueueForgetWorker(std::move(name)));
   }
+  CommitTicket EnqueueDropEvents(std::string id, int64_t through) override {
+    return store_.EnqueueDropEvents(std::move(id), through);
+  }
+  absl::StatusOr<std::vector<StoredJob>> ListEventLogs(const EventLogQuery& query) override {
+    return store_.ListEventLogs(query);
+  }
   CommitTicket Confirm() override { return Keep(store_.Confirm()); }
   absl::StatusOr<StoredJob> ReadJob(absl::string_view id) override { return store_.ReadJob(id); }
   absl::StatusOr<StoredJob> ReadJobByRequestId(absl::string_view id) override {

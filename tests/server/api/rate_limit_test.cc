@@ -59,14 +59,15 @@ TEST(RateLimitTest, ZeroIsNoLimit) {
 TEST(RateLimitTest, ClientsThatCameOnceAreForgottenAndThoseAtTheirLimitAreNot) {
   common::FakeClock clock;
   RateLimit limit(0.1, 2, &clock);
+  int greedy = 0;
   for (int i = 0; i < 100'000; ++i) {
     limit.Take(absl::StrCat("client-", i));
     clock.Advance(absl::Milliseconds(100));
-    if (i % 100 == 0) Admitted(limit, "greedy", 100);
+    if (i % 100 == 0) greedy += Admitted(limit, "greedy", 100);
   }
   // A bucket is full again after ten seconds, a hundred clients later.
   EXPECT_LE(limit.client_count(), 2048u);
-  EXPECT_EQ(Admitted(limit, "greedy", 100), 0);
+  EXPECT_LE(greedy, 2 + 100'000 * 0.1 * 0.1) << "a new bucket would hold a burst again";
 }
 
 }  // namespace

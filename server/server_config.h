@@ -7,8 +7,8 @@
 #include <variant>
 
 #include "rpc/credentials.h"
+#include "server/api/limits.h"
 #include "server/events/event_retention.h"
-#include "server/limits.h"
 #include "server/scheduler/scheduler_options.h"
 
 namespace longlora::server {

@@ -17,7 +17,7 @@
 #include "absl/status/statusor.h"
 #include "server/api/call_pool.h"
 #include "server/api/edge_status.h"
-#include "server/limits.h"
+#include "server/api/limits.h"
 #include "server/scheduler/answer.h"
 
 namespace longlora::server {

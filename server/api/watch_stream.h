@@ -21,8 +21,8 @@
 #include "absl/synchronization/mutex.h"
 #include "common/time/clock.h"
 #include "longlora/v1/fine_tune_service.pb.h"
+#include "server/api/limits.h"
 #include "server/events/event_log.h"
-#include "server/limits.h"
 #include "server/scheduler/scheduler.h"
 
 namespace longlora::server {

@@ -1,7 +1,7 @@
 // What a server takes from its callers at most; docs/OPERATING.md has the table. Plain values, set
 // by flags (server_config.cc) and held by server/api.
-#ifndef LONGLORA_SERVER_LIMITS_H_
-#define LONGLORA_SERVER_LIMITS_H_
+#ifndef LONGLORA_SERVER_API_LIMITS_H_
+#define LONGLORA_SERVER_API_LIMITS_H_
 
 #include <cstdint>
 
@@ -28,4 +28,4 @@ struct Limits {
 
 }  // namespace longlora::server
 
-#endif  // LONGLORA_SERVER_LIMITS_H_
+#endif  // LONGLORA_SERVER_API_LIMITS_H_

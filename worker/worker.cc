@@ -131,7 +131,9 @@ absl::Status Worker::Connect(const WorkerConfig& config, const std::string& work
   environment_.link = link_.get();
   environment_.cache = cache_.get();
   environment_.device_locks = &device_locks_;
-  environment_.launcher = &launcher_;
+  environment_.make_ranks = [this](RankGroupSpec spec, EventSink* sink) {
+    return std::make_unique<RankGroup>(std::move(spec), &launcher_, sink, environment_.clock);
+  };
   environment_.metrics = metrics_.get();
   environment_.clock = &common::Clock::Real();
   return absl::OkStatus();

@@ -3,9 +3,9 @@
 #define LONGLORA_SERVER_SCHEDULER_SCHEDULER_LOOP_H_
 
 #include <atomic>
-#include <thread>
 
 #include "absl/time/time.h"
+#include "common/threads/threads.h"
 #include "server/scheduler/scheduler.h"
 
 namespace longlora::server {
@@ -20,7 +20,7 @@ class SchedulerLoop {
 
  private:
   std::atomic<bool> stopping_ = false;
-  std::thread thread_;
+  common::Thread thread_;
 };
 
 }  // namespace longlora::server

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/threads/threads.h"
 #include "server/scheduler/run_limits.h"
 #include "server/scheduler/scheduler.h"
 #include "server/store/resource_names.h"
@@ -42,10 +43,10 @@ void Scheduler::AwaitWork(absl::Duration timeout) {
   const absl::Duration rest = next_placement_ - Now().monotonic;
   if (placement_due_ && rest > absl::ZeroDuration()) {
     bool never = false;
-    mutex_.AwaitWithTimeout(absl::Condition(&never), std::min(rest, timeout));
+    common::AwaitWithTimeout(&mutex_, absl::Condition(&never), std::min(rest, timeout));
     return;
   }
-  mutex_.AwaitWithTimeout(absl::Condition(&placement_due_), timeout);
+  common::AwaitWithTimeout(&mutex_, absl::Condition(&placement_due_), timeout);
 }
 
 void Scheduler::ExpireLeases(Moment now, std::vector<Handed>& handed) {

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/threads/threads.h"
 
 namespace longlora::server {
 
@@ -31,7 +32,7 @@ class CommitTicket {
   // stored.
   absl::Status Wait() const {
     absl::MutexLock lock(&state_->mutex);
-    state_->mutex.Await(absl::Condition(&state_->decided));
+    common::Await(&state_->mutex, absl::Condition(&state_->decided));
     return state_->outcome;
   }
   bool decided() const {

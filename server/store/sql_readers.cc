@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/status/status_macros.h"
+#include "common/threads/threads.h"
 
 namespace longlora::server {
 namespace {
@@ -100,7 +101,7 @@ bool SqlReaders::CanBorrow() const { return !idle_.empty() || lent_ < kConnectio
 absl::StatusOr<SqlReaders::Lease> SqlReaders::Borrow() {
   {
     absl::MutexLock lock(&mutex_);
-    mutex_.Await(absl::Condition(this, &SqlReaders::CanBorrow));
+    common::Await(&mutex_, absl::Condition(this, &SqlReaders::CanBorrow));
     ++lent_;
     if (!idle_.empty()) {
       Lease lease(*this, std::move(idle_.back()));

@@ -165,7 +165,7 @@ void SqlWriter::Run() {
     std::vector<Waiting> group;
     {
       absl::MutexLock lock(&mutex_);
-      mutex_.Await(absl::Condition(this, &SqlWriter::HasWork));
+      common::Await(&mutex_, absl::Condition(this, &SqlWriter::HasWork));
       while (!queue_.empty() && group.size() < kGroupMax) {
         group.push_back(std::move(queue_.front()));
         queue_.pop_front();

@@ -8,12 +8,12 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "common/threads/threads.h"
 #include "server/store/commit_ticket.h"
 #include "server/store/sql_connection.h"
 #include "server/store/stored_job.h"
@@ -57,7 +57,7 @@ class SqlWriter {
   absl::Mutex mutex_;
   std::deque<Waiting> queue_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::thread thread_;  // last: starts when everything else is there
+  common::Thread thread_;  // last: starts when everything else is there
 };
 
 }  // namespace longlora::server

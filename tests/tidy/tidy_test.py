@@ -144,3 +144,14 @@ def test_binaries_link_only_what_they_may(binary, forbidden):
     needed = re.findall(r"NEEDED.*\[(.*)\]", dynamic)
     assert needed
     assert not [name for name in needed for word in forbidden if name.startswith(word)]
+
+
+def test_what_the_simulator_drives_waits_only_through_its_seam():
+    """common/threads: a thread or a wait beside it would run in real time, whatever the simulation does."""
+    pattern = re.compile(r"\bstd::thread\b|\bstd::this_thread\b|absl::SleepFor|absl::Notification|\bmutex_?\.Await")
+    folders = ["server/scheduler", "server/store", "server/events", "server/artifacts", "worker/agent"]
+    exempt = {"postgres_job_store.cc"}  # the simulation has SQLite
+    wrong = [f"{path}:{number}: {line.strip()}" for path in SOURCES
+             if str(path.parent) in folders and path.name not in exempt
+             for number, line in enumerate((ROOT / path).read_text().splitlines(), 1) if pattern.search(line)]
+    assert not wrong, "\n".join(wrong)

@@ -159,7 +159,8 @@ absl::Status Attempt::Prepare() {
                           .link = environment_.link,
                           .cache = environment_.cache,
                           .roots = environment_.roots,
-                          .cancellation = &transfers_},
+                          .cancellation = &transfers_,
+                          .retry = environment_.retry},
                          assignment_, directory_);
 }
 
@@ -172,7 +173,7 @@ absl::Status Attempt::OpenSpool() {
     spool_ = std::move(spool);
   }
   events_ = std::make_unique<EventUploader>(
-      id_, spool_.get(), environment_.link,
+      id_, spool_.get(), environment_.link, environment_.retry,
       [this](const absl::Status& status) { OnEventsRefused(status); });
   const auto pending_max =
       static_cast<size_t>(std::max<int64_t>(1, assignment_.spec().checkpoint().has_keep_last()
@@ -209,11 +210,10 @@ RankGroupResult Attempt::RunRanks() {
   if (!environment_.device_locks->Acquire(device_ids, &transfers_).ok()) {
     return {RankGroupResult::End::kStopped, {}};
   }
-  RankGroup* group = nullptr;
+  Ranks* group = nullptr;
   {
     absl::MutexLock lock(&mutex_);
-    group_ =
-        std::make_unique<RankGroup>(GroupSpec(), environment_.launcher, this, environment_.clock);
+    group_ = environment_.make_ranks(GroupSpec(), this);
     group = group_.get();
     if (requested_end_ != End::kNone) SignalEnd(requested_end_);
   }

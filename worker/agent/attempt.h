@@ -10,13 +10,13 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/threads/threads.h"
 #include "common/time/clock.h"
 #include "common/trainer_protocol/trainer_event.h"
 #include "worker/agent/attempt_directory.h"
@@ -29,10 +29,10 @@
 #include "worker/agent/file_cache.h"
 #include "worker/agent/model_paths.h"
 #include "worker/agent/protos.h"
+#include "worker/agent/retry.h"
 #include "worker/agent/server_link.h"
 #include "worker/metrics/worker_metrics.h"
 #include "worker/supervisor/device.h"
-#include "worker/supervisor/process.h"
 #include "worker/supervisor/rank_group.h"
 
 namespace longlora::worker {
@@ -42,7 +42,7 @@ struct AttemptEnvironment {
   ServerLink* link = nullptr;
   FileCache* cache = nullptr;
   DeviceLocks* device_locks = nullptr;
-  ProcessLauncher* launcher = nullptr;
+  RankStarter make_ranks;
   WorkerMetrics* metrics = nullptr;
   common::Clock* clock = nullptr;
   std::vector<Device> devices;  // of this worker
@@ -56,6 +56,7 @@ struct AttemptEnvironment {
   absl::Duration grace = absl::Seconds(30);
   absl::Duration pause_grace = absl::Minutes(10);
   absl::Duration hang_timeout = absl::Minutes(30);
+  RetryPolicy retry = {};  // of calls of the server
 };
 
 class Attempt : public EventSink {
@@ -132,12 +133,12 @@ class Attempt : public EventSink {
   std::optional<api::Failure> forced_failure_ ABSL_GUARDED_BY(mutex_);
   End requested_end_ ABSL_GUARDED_BY(mutex_) = End::kNone;
   bool delivering_ ABSL_GUARDED_BY(mutex_) = false;  // the ranks are done, results are under way
-  std::unique_ptr<RankGroup> group_ ABSL_GUARDED_BY(mutex_);
+  std::unique_ptr<Ranks> group_ ABSL_GUARDED_BY(mutex_);
   std::unique_ptr<EventSpool> spool_;  // set before the uploaders, const from then on
 
   std::unique_ptr<CheckpointUploader> checkpoints_;
   std::unique_ptr<EventUploader> events_;
-  std::thread thread_;
+  common::Thread thread_;
 };
 
 }  // namespace longlora::worker

@@ -28,7 +28,7 @@ UploadContext Attempt::Uploads() {
           .link = environment_.link,
           .metrics = environment_.metrics,
           .cancellation = &transfers_,
-          .policy = {}};
+          .policy = environment_.retry};
 }
 
 absl::Status Attempt::KeepCheckpoint(const common::CheckpointEvent& event) {

@@ -1,5 +1,6 @@
 #include "worker/agent/attempt_directory.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <system_error>
@@ -53,6 +54,8 @@ std::vector<AttemptId> ListAttemptDirectories(const std::string& attempts) {
     ids.push_back(
         {.job = note["job"].get<std::string>(), .attempt = note["attempt"].get<int32_t>()});
   }
+  // The order of a directory is chance.
+  std::sort(ids.begin(), ids.end());
   return ids;
 }
 

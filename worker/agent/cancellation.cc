@@ -1,5 +1,7 @@
 #include "worker/agent/cancellation.h"
 
+#include "common/threads/threads.h"
+
 namespace longlora::worker {
 
 void Cancellation::Cancel() {
@@ -15,7 +17,7 @@ bool Cancellation::cancelled() const {
 
 bool Cancellation::WaitFor(absl::Duration duration) {
   absl::MutexLock lock(&mutex_);
-  return mutex_.AwaitWithTimeout(absl::Condition(&cancelled_), duration);
+  return common::AwaitWithTimeout(&mutex_, absl::Condition(&cancelled_), duration);
 }
 
 Cancellation::Scope::Scope(Cancellation* cancellation, grpc::ClientContext* context)

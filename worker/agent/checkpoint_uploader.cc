@@ -75,8 +75,8 @@ absl::Status CheckpointUploader::Add(const PendingCheckpoint& checkpoint,
 void CheckpointUploader::WaitUntilDone() {
   // The cancellation is not part of the mutex, so it is looked at from time to time.
   absl::MutexLock lock(&mutex_);
-  while (!mutex_.AwaitWithTimeout(absl::Condition(this, &CheckpointUploader::IsDone),
-                                  absl::Milliseconds(200))) {
+  while (!common::AwaitWithTimeout(&mutex_, absl::Condition(this, &CheckpointUploader::IsDone),
+                                   absl::Milliseconds(200))) {
   }
 }
 
@@ -86,7 +86,7 @@ void CheckpointUploader::Run() {
     {
       absl::MutexLock lock(&mutex_);
       busy_ = false;
-      mutex_.Await(absl::Condition(this, &CheckpointUploader::HasWork));
+      common::Await(&mutex_, absl::Condition(this, &CheckpointUploader::HasWork));
       if (ending_) return;
       checkpoint = queue_.front();
       queue_.pop_front();

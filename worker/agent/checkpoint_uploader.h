@@ -8,11 +8,11 @@
 #include <functional>
 #include <optional>
 #include <string>
-#include <thread>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "common/threads/threads.h"
 #include "worker/agent/artifact_upload.h"
 
 namespace longlora::worker {
@@ -57,7 +57,7 @@ class CheckpointUploader {
   std::deque<PendingCheckpoint> queue_ ABSL_GUARDED_BY(mutex_);
   bool busy_ ABSL_GUARDED_BY(mutex_) = false;
   bool ending_ ABSL_GUARDED_BY(mutex_) = false;
-  std::thread thread_;
+  common::Thread thread_;
 };
 
 }  // namespace longlora::worker

@@ -11,6 +11,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "common/threads/threads.h"
 #include "worker/agent/cancellation.h"
 
 namespace longlora::worker {
@@ -27,7 +28,8 @@ class DeviceLocks {
       return true;
     };
     // The cancellation is not part of the mutex, so it is looked at from time to time.
-    while (!mutex_.AwaitWithTimeout(absl::Condition(&all_free), absl::Milliseconds(200))) {
+    while (
+        !common::AwaitWithTimeout(&mutex_, absl::Condition(&all_free), absl::Milliseconds(200))) {
       if (cancellation->cancelled()) return absl::CancelledError("no longer wanted");
     }
     taken_.insert(ids.begin(), ids.end());

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/io/files.h"
 #include "common/status/status_macros.h"
+#include "common/threads/threads.h"
 
 namespace longlora::worker {
 namespace {
@@ -186,12 +187,13 @@ int64_t EventSpool::pending_count() const {
 
 void EventSpool::WaitForPending(absl::Duration timeout) {
   absl::MutexLock lock(&mutex_);
-  mutex_.AwaitWithTimeout(absl::Condition(this, &EventSpool::HasPendingOrClosed), timeout);
+  common::AwaitWithTimeout(&mutex_, absl::Condition(this, &EventSpool::HasPendingOrClosed),
+                           timeout);
 }
 
 bool EventSpool::WaitUntilEmpty(absl::Duration timeout) {
   absl::MutexLock lock(&mutex_);
-  return mutex_.AwaitWithTimeout(absl::Condition(this, &EventSpool::IsEmpty), timeout);
+  return common::AwaitWithTimeout(&mutex_, absl::Condition(this, &EventSpool::IsEmpty), timeout);
 }
 
 void EventSpool::Close() {

@@ -49,11 +49,12 @@ absl::Status SendPendingEvents(const AttemptId& id, EventSpool* spool, ServerLin
   }
 }
 
-EventUploader::EventUploader(AttemptId id, EventSpool* spool, ServerLink* link,
+EventUploader::EventUploader(AttemptId id, EventSpool* spool, ServerLink* link, RetryPolicy retry,
                              std::function<void(const absl::Status&)> on_refused)
     : id_(std::move(id)),
       spool_(spool),
       link_(link),
+      retry_(retry),
       on_refused_(std::move(on_refused)),
       thread_([this] { Run(); }) {}
 
@@ -65,7 +66,7 @@ EventUploader::~EventUploader() {
 
 void EventUploader::Run() {
   while (!cancellation_.cancelled()) {
-    const absl::Status status = SendPendingEvents(id_, spool_, link_, {}, &cancellation_);
+    const absl::Status status = SendPendingEvents(id_, spool_, link_, retry_, &cancellation_);
     if (cancellation_.cancelled()) return;
     if (!status.ok()) {
       on_refused_(status);

@@ -4,9 +4,9 @@
 #define LONGLORA_WORKER_AGENT_EVENT_UPLOADER_H_
 
 #include <functional>
-#include <thread>
 
 #include "absl/status/status.h"
+#include "common/threads/threads.h"
 #include "worker/agent/attempt_id.h"
 #include "worker/agent/cancellation.h"
 #include "worker/agent/event_spool.h"
@@ -24,7 +24,7 @@ class EventUploader {
  public:
   // `on_refused` is called at most once, on the uploader's thread, with the final error that ended
   // it.
-  EventUploader(AttemptId id, EventSpool* spool, ServerLink* link,
+  EventUploader(AttemptId id, EventSpool* spool, ServerLink* link, RetryPolicy retry,
                 std::function<void(const absl::Status&)> on_refused);
   // Stops at once.
   ~EventUploader();
@@ -35,9 +35,10 @@ class EventUploader {
   const AttemptId id_;
   EventSpool* const spool_;
   ServerLink* const link_;
+  const RetryPolicy retry_;
   const std::function<void(const absl::Status&)> on_refused_;
   Cancellation cancellation_;
-  std::thread thread_;
+  common::Thread thread_;
 };
 
 }  // namespace longlora::worker

@@ -17,6 +17,7 @@
 #include "common/io/files.h"
 #include "common/io/sha256.h"
 #include "common/status/status_macros.h"
+#include "common/threads/threads.h"
 #include "worker/agent/download.h"
 #include "worker/agent/failure.h"
 
@@ -28,14 +29,15 @@ constexpr absl::Duration kClaimSlice = absl::Milliseconds(500);
 
 }  // namespace
 
-FileCache::FileCache(std::string directory, int64_t bytes_max, ServerLink* link)
-    : directory_(std::move(directory)), bytes_max_(bytes_max), link_(link) {}
+FileCache::FileCache(std::string directory, int64_t bytes_max, ServerLink* link, RetryPolicy retry)
+    : directory_(std::move(directory)), bytes_max_(bytes_max), link_(link), retry_(retry) {}
 
 absl::StatusOr<std::unique_ptr<FileCache>> FileCache::Open(const std::string& directory,
-                                                           int64_t bytes_max, ServerLink* link) {
+                                                           int64_t bytes_max, ServerLink* link,
+                                                           RetryPolicy retry) {
   LONGLORA_RETURN_IF_ERROR(common::CreateDirectories(absl::StrCat(directory, "/files")));
   LONGLORA_RETURN_IF_ERROR(common::CreateDirectories(absl::StrCat(directory, "/partial")));
-  return absl::WrapUnique(new FileCache(directory, bytes_max, link));
+  return absl::WrapUnique(new FileCache(directory, bytes_max, link, retry));
 }
 
 std::string FileCache::PathOf(const std::string& sha256) const {
@@ -79,7 +81,7 @@ absl::Status FileCache::Fetch(const std::string& sha256, Cancellation* cancellat
                                  .sha256 = sha256};
   const std::string name = absl::StrCat("files/", sha256);
   LONGLORA_RETURN_IF_ERROR(
-      Download(target, {}, cancellation, [&](int64_t offset, ServerLink::OnData on_data) {
+      Download(target, retry_, cancellation, [&](int64_t offset, ServerLink::OnData on_data) {
         return link_->FetchFile(name, offset, on_data, cancellation);
       }));
   Evict(sha256);
@@ -116,7 +118,7 @@ void FileCache::Evict(const std::string& except_sha256) {
 absl::Status FileCache::Claim(const std::string& sha256, Cancellation* cancellation) {
   absl::MutexLock lock(&mutex_);
   const auto is_free = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return claimed_.count(sha256) == 0; };
-  while (!mutex_.AwaitWithTimeout(absl::Condition(&is_free), kClaimSlice)) {
+  while (!common::AwaitWithTimeout(&mutex_, absl::Condition(&is_free), kClaimSlice)) {
     if (cancellation->cancelled()) return absl::CancelledError("no longer wanted");
   }
   claimed_.insert(sha256);

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "worker/agent/cancellation.h"
+#include "worker/agent/retry.h"
 #include "worker/agent/server_link.h"
 
 namespace longlora::worker {
@@ -22,7 +23,8 @@ class FileCache {
   // Uses `directory` for itself. `bytes_max`: what it may hold; the least recently used files go
   // first.
   static absl::StatusOr<std::unique_ptr<FileCache>> Open(const std::string& directory,
-                                                         int64_t bytes_max, ServerLink* link);
+                                                         int64_t bytes_max, ServerLink* link,
+                                                         RetryPolicy retry = {});
 
   // Makes `destination`, on the same file system, the file `files/{sha256}`, fetched if need be. A
   // cached copy is checked against its digest every time: disks err, and people edit.
@@ -31,7 +33,7 @@ class FileCache {
                        Cancellation* cancellation);
 
  private:
-  FileCache(std::string directory, int64_t bytes_max, ServerLink* link);
+  FileCache(std::string directory, int64_t bytes_max, ServerLink* link, RetryPolicy retry);
   absl::Status Fetch(const std::string& sha256, Cancellation* cancellation);
   bool HasValid(const std::string& sha256);
   void Evict(const std::string& except_sha256);
@@ -42,6 +44,7 @@ class FileCache {
   const std::string directory_;
   const int64_t bytes_max_;
   ServerLink* const link_;
+  const RetryPolicy retry_;
   absl::Mutex mutex_;
   std::set<std::string> claimed_ ABSL_GUARDED_BY(mutex_);  // being fetched or checked
 };

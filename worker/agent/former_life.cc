@@ -2,11 +2,11 @@
 
 #include <spdlog/spdlog.h>
 
-#include <thread>
 #include <utility>
 
 #include "common/io/files.h"
 #include "common/status/status_macros.h"
+#include "common/threads/threads.h"
 #include "worker/agent/attempt_directory.h"
 #include "worker/agent/cancellation.h"
 #include "worker/agent/event_spool.h"
@@ -32,7 +32,7 @@ class Timer {
 
  private:
   Cancellation stopped_;
-  std::thread thread_;
+  common::Thread thread_;
 };
 
 }  // namespace
@@ -50,14 +50,15 @@ absl::Status EndFormerProcesses(const std::string& attempts_directory,
 }
 
 absl::Status DeliverFormerEvents(const std::string& attempts_directory, ServerLink* link,
-                                 WorkerMetrics* metrics, absl::Duration timeout) {
+                                 WorkerMetrics* metrics, absl::Duration timeout,
+                                 const RetryPolicy& retry) {
   Cancellation cancellation;
   const Timer timer(&cancellation, timeout);
   for (const AttemptId& id : ListAttemptDirectories(attempts_directory)) {
     const AttemptDirectory directory(attempts_directory, id);
     auto spool = EventSpool::Open(directory.spool(), 0, {}, metrics);
     if (!spool.ok()) continue;
-    const absl::Status sent = SendPendingEvents(id, spool->get(), link, {}, &cancellation);
+    const absl::Status sent = SendPendingEvents(id, spool->get(), link, retry, &cancellation);
     spdlog::info("{}: events of the former life: {}", id.ToString(),
                  sent.ok() ? "delivered" : sent.ToString());
   }

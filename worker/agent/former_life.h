@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "worker/agent/retry.h"
 #include "worker/agent/server_link.h"
 #include "worker/metrics/worker_metrics.h"
 
@@ -23,7 +24,8 @@ absl::Status EndFormerProcesses(const std::string& attempts_directory,
 // server drops those it has, and refuses those of an attempt that is no longer the present one.
 // Then removes all.
 absl::Status DeliverFormerEvents(const std::string& attempts_directory, ServerLink* link,
-                                 WorkerMetrics* metrics, absl::Duration timeout);
+                                 WorkerMetrics* metrics, absl::Duration timeout,
+                                 const RetryPolicy& retry = {});
 
 }  // namespace longlora::worker
 

@@ -42,7 +42,7 @@ absl::Status FetchCheckpointArtifact(const JobFilesContext& context, const api::
   LONGLORA_RETURN_IF_ERROR(common::CreateDirectories(path.substr(0, path.rfind('/'))));
   return Download(
       {.path = path, .partial_path = absl::StrCat(path, ".partial"), .sha256 = artifact.sha256()},
-      {}, context.cancellation, [&](int64_t offset, ServerLink::OnData on_data) {
+      context.retry, context.cancellation, [&](int64_t offset, ServerLink::OnData on_data) {
         return context.link->FetchArtifact(context.id, artifact.path(), offset, on_data,
                                            context.cancellation);
       });

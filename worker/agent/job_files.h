@@ -11,6 +11,7 @@
 #include "worker/agent/file_cache.h"
 #include "worker/agent/model_paths.h"
 #include "worker/agent/protos.h"
+#include "worker/agent/retry.h"
 #include "worker/agent/server_link.h"
 
 namespace longlora::worker {
@@ -21,6 +22,7 @@ struct JobFilesContext {
   FileCache* cache;
   ModelRoots roots;
   Cancellation* cancellation;
+  RetryPolicy retry;
 };
 
 // Fills `directory`, which exists and is empty. Errors carry the reason of the failure (see

@@ -16,10 +16,6 @@ constexpr absl::Duration kCallTimeout = absl::Seconds(20);
 // A stream that takes longer is cut and resumed; what has arrived is kept.
 constexpr absl::Duration kStreamTimeout = absl::Minutes(10);
 
-void SetTimeout(grpc::ClientContext& context, absl::Duration timeout) {
-  context.set_deadline(absl::ToChronoTime(absl::Now() + timeout));
-}
-
 // Reads a stream of pieces to its end.
 template <typename Response>
 absl::Status ReadPieces(grpc::ClientContext& context,
@@ -39,8 +35,12 @@ bool IsStale(const absl::Status& status) {
   return rpc::GetErrorDetails(status).reason == "STALE_ATTEMPT";
 }
 
-ServerLink::ServerLink(std::unique_ptr<Stub> stub, std::string worker)
-    : stub_(std::move(stub)), worker_(std::move(worker)) {}
+ServerLink::ServerLink(std::unique_ptr<Stub> stub, std::string worker, common::Clock* clock)
+    : stub_(std::move(stub)), worker_(std::move(worker)), clock_(clock) {}
+
+void ServerLink::SetTimeout(grpc::ClientContext& context, absl::Duration timeout) const {
+  context.set_deadline(absl::ToChronoTime(clock_->Now() + timeout));
+}
 
 absl::StatusOr<seam::SynchronizeResponse> ServerLink::Synchronize(
     const seam::SynchronizeRequest& request, absl::Duration timeout) {

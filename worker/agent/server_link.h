@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "common/time/clock.h"
 #include "worker/agent/attempt_id.h"
 #include "worker/agent/cancellation.h"
 #include "worker/agent/protos.h"
@@ -31,7 +32,9 @@ class ServerLink {
   using OnData = absl::FunctionRef<absl::Status(absl::string_view)>;
   using Stub = seam::WorkerService::StubInterface;
 
-  ServerLink(std::unique_ptr<Stub> stub, std::string worker);
+  // Deadlines are dates of `clock`.
+  ServerLink(std::unique_ptr<Stub> stub, std::string worker,
+             common::Clock* clock = &common::Clock::Real());
 
   const std::string& worker() const { return worker_; }
 
@@ -60,10 +63,12 @@ class ServerLink {
 
  private:
   seam::ArtifactRef MakeRef(const AttemptId& id, const api::Artifact& artifact) const;
+  void SetTimeout(grpc::ClientContext& context, absl::Duration timeout) const;
   absl::Status Commit(const seam::CommitArtifactsRequest& request, Cancellation* cancellation);
 
   const std::unique_ptr<Stub> stub_;
   const std::string worker_;
+  common::Clock* const clock_;
 };
 
 }  // namespace longlora::worker

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status/annotate.h"
 #include "common/status/status_macros.h"
+#include "common/threads/threads.h"
 #include "rpc/grpc_status.h"
 #include "worker/agent/attempt_directory.h"
 #include "worker/agent/model_paths.h"
@@ -59,7 +60,7 @@ void SyncLoop::Wait(absl::Duration duration) {
     duration = std::min(duration, *lease_.end() - environment_.clock->MonotonicNow());
   }
   absl::MutexLock lock(&mutex_);
-  mutex_.AwaitWithTimeout(absl::Condition(this, &SyncLoop::WakeRequested), duration);
+  common::AwaitWithTimeout(&mutex_, absl::Condition(this, &SyncLoop::WakeRequested), duration);
   notified_ = false;
 }
 

@@ -6,6 +6,7 @@
 #define LONGLORA_WORKER_SUPERVISOR_RANK_GROUP_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -55,18 +56,31 @@ struct RankGroupResult {
   RankFailure failure;  // when kFailed
 };
 
-class RankGroup {
+// The ranks of an attempt as the agent handles them: RankGroup, or the simulator's.
+class Ranks {
+ public:
+  virtual ~Ranks() = default;
+
+  // Starts the ranks and returns when the last is gone. Call once.
+  virtual RankGroupResult Run() = 0;
+  // SIGTERM, `grace`, SIGKILL. Run then returns kStopped, or kSucceeded if the ranks were done.
+  // Also before Run, and again with a shorter grace.
+  virtual void Stop(absl::Duration grace) = 0;
+  // SIGKILL at once.
+  virtual void Kill() = 0;
+};
+
+// Makes the ranks of an attempt; `sink` outlives them.
+using RankStarter = std::function<std::unique_ptr<Ranks>(RankGroupSpec spec, EventSink* sink)>;
+
+class RankGroup : public Ranks {
  public:
   // `launcher`, `sink` and `clock` must outlive it.
   RankGroup(RankGroupSpec spec, ProcessLauncher* launcher, EventSink* sink, common::Clock* clock);
 
-  // Starts the ranks and returns when the last is gone. Call once.
-  RankGroupResult Run();
-  // SIGTERM, `grace`, SIGKILL. Run then returns kStopped, or kSucceeded if the ranks were done.
-  // Also before Run, and again with a shorter grace.
-  void Stop(absl::Duration grace);
-  // SIGKILL at once.
-  void Kill();
+  RankGroupResult Run() override;
+  void Stop(absl::Duration grace) override;
+  void Kill() override;
 
  private:
   void Wake();

@@ -18,7 +18,9 @@ AgentFixture::AgentFixture(common::Clock* clock) {
   environment_.link = link_.get();
   environment_.cache = cache_.get();
   environment_.device_locks = &device_locks_;
-  environment_.launcher = &launcher_;
+  environment_.make_ranks = [this](RankGroupSpec spec, EventSink* sink) {
+    return std::make_unique<RankGroup>(std::move(spec), &launcher_, sink, environment_.clock);
+  };
   environment_.metrics = &metrics_;
   environment_.clock = clock != nullptr ? clock : &common::Clock::Real();
   environment_.devices = *FindDevices("cpu:2");

@@ -178,7 +178,7 @@ TEST_F(EventUploaderTest, ManyEventsArriveInOrder) {
   SpoolLimits limits;
   limits.batch_events = 7;
   const auto spool = Open(0, limits);
-  EventUploader uploader(id_, spool.get(), &link_,
+  EventUploader uploader(id_, spool.get(), &link_, {},
                          [](const absl::Status& s) { ADD_FAILURE() << s; });
   for (int64_t step = 1; step <= 100; ++step) ASSERT_OK(spool->Append(Step(step)));
   ASSERT_TRUE(spool->WaitUntilEmpty(absl::Seconds(30)));
@@ -191,7 +191,7 @@ TEST_F(EventUploaderTest, StaleAttemptEndsTheUpload) {
   const auto spool = Open();
   service_.MakeStale(id_);
   absl::Notification refused;
-  EventUploader uploader(id_, spool.get(), &link_, [&](const absl::Status& status) {
+  EventUploader uploader(id_, spool.get(), &link_, {}, [&](const absl::Status& status) {
     EXPECT_TRUE(IsStale(status));
     refused.Notify();
   });

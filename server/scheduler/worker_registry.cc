@@ -88,6 +88,16 @@ absl::Status CheckReport(const worker::v1::SynchronizeRequest& request) {
   return CheckDevices(request);
 }
 
+// An attempt that a report does not mention was lost or never came, but only if the report is newer
+// than the attempt: one that lay in a socket would free devices that are in use.
+absl::Status CheckOrder(const KnownWorker& worker, const worker::v1::SynchronizeRequest& request) {
+  if (request.number() == 0 || request.number() > worker.newest_report) return absl::OkStatus();
+  return rpc::MakeError(absl::StatusCode::kAborted,
+                        absl::StrCat("report ", request.number(), " of worker ", request.worker(),
+                                     " comes after report ", worker.newest_report, ": report anew"),
+                        {"REPORT_OUTDATED", {{"worker", request.worker()}}, {}});
+}
+
 internal::v1::WorkerRecord ToRecord(const worker::v1::SynchronizeRequest& request,
                                     absl::Time date) {
   internal::v1::WorkerRecord record;
@@ -137,13 +147,19 @@ absl::StatusOr<WorkerRegistry::Accepted> WorkerRegistry::Report(
                        "\": give each worker a --name of its own"),
           {"WORKER_NAME_TAKEN", {{"worker", request.worker()}}, {}});
     }
+    if (found->second.record.incarnation() == request.incarnation()) {
+      LONGLORA_RETURN_IF_ERROR(CheckOrder(found->second, request));
+    }
   }
   KnownWorker& worker = workers_[request.worker()];
-  if (!worker.record.incarnation().empty() &&
-      worker.record.incarnation() != request.incarnation()) {
-    worker.superseded.push_back(worker.record.incarnation());
-    if (worker.superseded.size() > kSupersededMax) worker.superseded.pop_front();
+  if (worker.record.incarnation() != request.incarnation()) {
+    if (!worker.record.incarnation().empty()) {
+      worker.superseded.push_back(worker.record.incarnation());
+      if (worker.superseded.size() > kSupersededMax) worker.superseded.pop_front();
+    }
+    worker.newest_report = 0;
   }
+  worker.newest_report = std::max(worker.newest_report, request.number());
   internal::v1::WorkerRecord record = ToRecord(request, date);
   record.mutable_worker()->set_scheduling(worker.record.worker().scheduling());
   Accepted accepted;

@@ -118,11 +118,12 @@ void SyncLoop::KillUnended() {
   }
 }
 
-seam::SynchronizeRequest SyncLoop::BuildRequest() const {
+seam::SynchronizeRequest SyncLoop::BuildRequest() {
   seam::SynchronizeRequest request;
   request.set_worker(environment_.link->worker());
   request.set_incarnation(options_.incarnation);
   request.set_version(options_.version);
+  request.set_number(++reports_);
   request.set_leaving(leaving());
   for (const Device& device : environment_.devices) {
     api::Device* item = request.add_devices();

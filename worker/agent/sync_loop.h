@@ -4,6 +4,7 @@
 #ifndef LONGLORA_WORKER_AGENT_SYNC_LOOP_H_
 #define LONGLORA_WORKER_AGENT_SYNC_LOOP_H_
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <optional>
@@ -55,7 +56,7 @@ class SyncLoop {
   void CheckLease();
 
  private:
-  seam::SynchronizeRequest BuildRequest() const;
+  seam::SynchronizeRequest BuildRequest();
   absl::Duration CallTimeout() const;
   absl::StatusOr<absl::Duration> HandleError(const absl::Status& status);
   void Reconcile(const seam::SynchronizeRequest& request,
@@ -80,6 +81,7 @@ class SyncLoop {
   std::set<AttemptId> never_begun_;
   Lease lease_;
   int failures_ = 0;  // calls in a row
+  int64_t reports_ = 0;
 
   mutable absl::Mutex mutex_;
   bool notified_ ABSL_GUARDED_BY(mutex_) = false;

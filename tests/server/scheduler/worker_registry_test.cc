@@ -38,6 +38,23 @@ TEST(WorkerRegistryTest, NewProcessTakesTheNameOverAndTheOldOneIsRefused) {
   EXPECT_OK(Report(registry, new_process));
 }
 
+// As after a stop of the server, when what lay in its sockets is done in any order. Found by
+// tests/simulation: the older report did not know of an attempt that ran by then.
+TEST(WorkerRegistryTest, ReportThatALaterOneHasOvertakenIsRefused) {
+  WorkerRegistry registry;
+  FakeWorker worker("a", 1);
+  worker.report().set_number(2);
+  ASSERT_OK(Report(registry, worker));
+  worker.report().set_number(1);
+  EXPECT_EQ(ReasonOf(Report(registry, worker)), "REPORT_OUTDATED");
+  worker.report().set_number(2);
+  EXPECT_EQ(ReasonOf(Report(registry, worker)), "REPORT_OUTDATED");
+  worker.report().set_number(3);
+  EXPECT_OK(Report(registry, worker));
+  worker.report().set_number(0);  // of before there were numbers
+  EXPECT_OK(Report(registry, worker));
+}
+
 TEST(WorkerRegistryTest, OnlyNewsAndOldContactsAreStored) {
   WorkerRegistry registry;
   FakeWorker worker("a", 1);

@@ -71,6 +71,7 @@ TEST_F(SyncLoopTest, RegistersWithDevicesAndModels) {
   const seam::SynchronizeRequest request = service_.synchronize_requests().front();
   EXPECT_EQ(request.worker(), "w1");
   EXPECT_EQ(request.incarnation(), "incarnation-1");
+  EXPECT_EQ(request.number(), 1);
   EXPECT_THAT(request.models(), ElementsAre("tiny"));
   ASSERT_EQ(request.model_configs_size(), 1);
   EXPECT_EQ(request.model_configs(0).model(), "tiny");

@@ -156,7 +156,7 @@ class Scheduler {
   // --- For workers (scheduler_synchronize.cc, scheduler_attempts.cc) ---
 
   // See WorkerService.Synchronize. INVALID_ARGUMENT (WORKER_INVALID), ALREADY_EXISTS
-  // (WORKER_NAME_TAKEN), ABORTED (REPORT_OUTDATED).
+  // (WORKER_NAME_TAKEN), ABORTED (REPORT_OUTDATED, REPORT_UNCONFIRMED).
   Answer<worker::v1::SynchronizeResponse> BeginSynchronize(
       const worker::v1::SynchronizeRequest& request) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::StatusOr<worker::v1::SynchronizeResponse> Synchronize(

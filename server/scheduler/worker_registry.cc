@@ -88,6 +88,9 @@ absl::Status CheckReport(const worker::v1::SynchronizeRequest& request) {
   return CheckDevices(request);
 }
 
+// More reports than a worker ever has under way.
+constexpr int64_t kNumberStep = int64_t{1} << 32;
+
 // An attempt that a report does not mention was lost or never came, but only if the report is newer
 // than the attempt: one that lay in a socket would free devices that are in use.
 absl::Status CheckOrder(const KnownWorker& worker, const worker::v1::SynchronizeRequest& request) {
@@ -96,6 +99,29 @@ absl::Status CheckOrder(const KnownWorker& worker, const worker::v1::Synchronize
                         absl::StrCat("report ", request.number(), " of worker ", request.worker(),
                                      " comes after report ", worker.newest_report, ": report anew"),
                         {"REPORT_OUTDATED", {{"worker", request.worker()}}, {}});
+}
+
+// A new incarnation ends all that the one before had, so it must not be a dead one whose report lay
+// in a socket while the next was already at work. Only who lives can report once more, with a
+// number that it has just been told.
+absl::Status CheckCandidate(KnownWorker& worker, const worker::v1::SynchronizeRequest& request) {
+  const bool confirmed =
+      worker.candidate == request.incarnation() && request.number() > worker.candidate_number;
+  if (request.number() == 0 || worker.record.incarnation().empty() || confirmed) {
+    worker.candidate.clear();
+    return absl::OkStatus();
+  }
+  worker.candidate = request.incarnation();
+  // Above all that were told before, lest old reports that come in their old order confirm each
+  // other.
+  worker.candidate_number = std::max(worker.candidate_number, request.number()) + kNumberStep;
+  return rpc::MakeError(
+      absl::StatusCode::kAborted,
+      absl::StrCat("worker ", request.worker(), " is known as another process: report once more, ",
+                   "with a number above ", worker.candidate_number, ", to take its place"),
+      {"REPORT_UNCONFIRMED",
+       {{"worker", request.worker()}, {"number", absl::StrCat(worker.candidate_number)}},
+       {}});
 }
 
 internal::v1::WorkerRecord ToRecord(const worker::v1::SynchronizeRequest& request,
@@ -147,9 +173,9 @@ absl::StatusOr<WorkerRegistry::Accepted> WorkerRegistry::Report(
                        "\": give each worker a --name of its own"),
           {"WORKER_NAME_TAKEN", {{"worker", request.worker()}}, {}});
     }
-    if (found->second.record.incarnation() == request.incarnation()) {
-      LONGLORA_RETURN_IF_ERROR(CheckOrder(found->second, request));
-    }
+    LONGLORA_RETURN_IF_ERROR(found->second.record.incarnation() == request.incarnation()
+                                 ? CheckOrder(found->second, request)
+                                 : CheckCandidate(found->second, request));
   }
   KnownWorker& worker = workers_[request.worker()];
   if (worker.record.incarnation() != request.incarnation()) {

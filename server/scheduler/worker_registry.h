@@ -36,6 +36,9 @@ struct KnownWorker {
   common::MonotonicTime lease_end;
   absl::Time stored_contact;  // last_contact_time in the store
   int64_t newest_report = 0;  // SynchronizeRequest.number; 0: none since the server started
+  // The newest incarnation that wants the name, and the number that it was told to go on from.
+  std::string candidate;
+  int64_t candidate_number = 0;
   // Former processes of this name, newest last: they must not come back.
   std::deque<std::string> superseded;
   // Devices by the id of the job that has them.
@@ -54,10 +57,10 @@ class WorkerRegistry {
     bool must_store = false;      // the worker's record changed, or its contact in the store is old
     bool offers_changed = false;  // placement may come out differently
   };
-  // Takes in a report and renews the lease. A new incarnation takes the name over; the one before
-  // is refused from then on, and so is a report that a later one of its incarnation has overtaken.
-  // INVALID_ARGUMENT (WORKER_INVALID), ALREADY_EXISTS (WORKER_NAME_TAKEN), ABORTED
-  // (REPORT_OUTDATED).
+  // Takes in a report and renews the lease. A new incarnation takes the name over once it has shown
+  // that it lives; the one before is refused from then on, and so is a report that a later one of
+  // its incarnation has overtaken. INVALID_ARGUMENT (WORKER_INVALID), ALREADY_EXISTS
+  // (WORKER_NAME_TAKEN), ABORTED (REPORT_OUTDATED, REPORT_UNCONFIRMED).
   absl::StatusOr<Accepted> Report(const worker::v1::SynchronizeRequest& request, absl::Time date,
                                   common::MonotonicTime lease_end, absl::Duration store_interval);
   // The worker said goodbye: it gets no work and its lease is over.

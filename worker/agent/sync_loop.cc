@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/random/random.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/status/annotate.h"
 #include "common/status/status_macros.h"
@@ -175,7 +176,14 @@ absl::StatusOr<absl::Duration> SyncLoop::Step() {
 }
 
 absl::StatusOr<absl::Duration> SyncLoop::HandleError(const absl::Status& status) {
-  const std::string reason = rpc::GetErrorDetails(status).reason;
+  const rpc::ErrorDetails details = rpc::GetErrorDetails(status);
+  const std::string& reason = details.reason;
+  if (const auto number = details.metadata.find("number");
+      reason == "REPORT_UNCONFIRMED" && number != details.metadata.end()) {
+    int64_t told = 0;
+    if (absl::SimpleAtoi(number->second, &told)) reports_ = std::max(reports_, told);
+    return kCallDelayMin;
+  }
   if (reason == "WORKER_NAME_TAKEN" || reason == "WORKER_INVALID") {
     return common::Annotate(status, "the server refuses this worker");
   }

@@ -55,6 +55,45 @@ TEST(WorkerRegistryTest, ReportThatALaterOneHasOvertakenIsRefused) {
   EXPECT_OK(Report(registry, worker));
 }
 
+// A process that is dead may still be heard of. Found by tests/simulation: its report ended what
+// the process after it ran.
+TEST(WorkerRegistryTest, ProcessThatDoesNotAnswerTakesNoNameOver) {
+  WorkerRegistry registry;
+  FakeWorker living("a", 1);
+  living.report().set_number(1);
+  ASSERT_OK(Report(registry, living));
+  FakeWorker dead("a", 1);
+  dead.Restart("dead");
+  for (const int64_t number : {1, 2, 3}) {
+    dead.report().set_number(number);
+    EXPECT_EQ(ReasonOf(Report(registry, dead)), "REPORT_UNCONFIRMED");
+  }
+  living.report().set_number(2);
+  EXPECT_OK(Report(registry, living));
+
+  FakeWorker next("a", 1);
+  next.Restart("next");
+  const auto confirm = [&](FakeWorker& worker) {
+    const absl::Status refused = Report(registry, worker).status();
+    EXPECT_EQ(ReasonOf(refused), "REPORT_UNCONFIRMED");
+    worker.report().set_number(std::stoll(rpc::GetErrorDetails(refused).metadata["number"]) + 1);
+  };
+  next.report().set_number(1);
+  confirm(next);
+  // What is told to one is of no use once another came.
+  dead.report().set_number(4);
+  confirm(dead);
+  EXPECT_EQ(ReasonOf(Report(registry, next)), "REPORT_UNCONFIRMED");
+  // Nor is it when its reports come again in their old order.
+  for (const int64_t number : {int64_t{4}, dead.report().number()}) {
+    dead.report().set_number(number);
+    EXPECT_EQ(ReasonOf(Report(registry, dead)), "REPORT_UNCONFIRMED");
+  }
+  confirm(next);
+  EXPECT_OK(Report(registry, next));
+  EXPECT_EQ(ReasonOf(Report(registry, living)), "WORKER_NAME_TAKEN");
+}
+
 TEST(WorkerRegistryTest, OnlyNewsAndOldContactsAreStored) {
   WorkerRegistry registry;
   FakeWorker worker("a", 1);

@@ -117,6 +117,11 @@ void FakeWorkerService::HoldStreams(bool hold) {
   hold_ = hold;
 }
 
+void FakeWorkerService::AskForConfirmation(int64_t number) {
+  absl::MutexLock lock(&mutex_);
+  confirmation_ = number;
+}
+
 std::vector<seam::SynchronizeRequest> FakeWorkerService::synchronize_requests() const {
   absl::MutexLock lock(&mutex_);
   return synchronize_requests_;
@@ -206,6 +211,10 @@ grpc::Status FakeWorkerService::Synchronize(grpc::ServerContext*,
   absl::MutexLock lock(&mutex_);
   if (unavailable_) return Away();
   if (refuse_name_) return Refuse(absl::StatusCode::kAlreadyExists, "WORKER_NAME_TAKEN");
+  if (request->number() <= confirmation_) {
+    return Refuse(absl::StatusCode::kAborted, "REPORT_UNCONFIRMED",
+                  {{"number", std::to_string(confirmation_)}});
+  }
   synchronize_requests_.push_back(*request);
   for (const seam::AttemptStatus& status : request->attempts()) {
     const AttemptId id = {status.job(), status.attempt()};

@@ -47,6 +47,8 @@ class FakeWorkerService : public seam::WorkerService::Service {
   void SetUnavailable(bool unavailable);
   void MakeStale(const AttemptId& id);
   void RefuseName();
+  // Asks for a report with a greater number before it takes one.
+  void AskForConfirmation(int64_t number);
   // Every stream of files ends with UNAVAILABLE after so many bytes, `times` times.
   void BreakStreams(int64_t after_bytes, int times);
   // Calls that move files wait until they are cancelled.
@@ -114,6 +116,7 @@ class FakeWorkerService : public seam::WorkerService::Service {
   absl::Duration lease_ ABSL_GUARDED_BY(mutex_) = absl::Seconds(30);
   bool unavailable_ ABSL_GUARDED_BY(mutex_) = false;
   bool refuse_name_ ABSL_GUARDED_BY(mutex_) = false;
+  int64_t confirmation_ ABSL_GUARDED_BY(mutex_) = 0;
   bool hold_ ABSL_GUARDED_BY(mutex_) = false;
   int held_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t break_after_ ABSL_GUARDED_BY(mutex_) = 0;

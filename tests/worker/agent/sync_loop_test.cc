@@ -80,6 +80,15 @@ TEST_F(SyncLoopTest, RegistersWithDevicesAndModels) {
   EXPECT_EQ(request.devices(1).id(), "cpu:1");
 }
 
+TEST_F(SyncLoopTest, ConfirmsThatItIsAliveWhenItTakesANameOver) {
+  service_.AskForConfirmation(1000);
+  ASSERT_OK(loop_->Step());
+  EXPECT_THAT(service_.synchronize_requests(), IsEmpty());
+  ASSERT_OK(loop_->Step());
+  ASSERT_EQ(service_.synchronize_requests().size(), 1u);
+  EXPECT_EQ(service_.synchronize_requests()[0].number(), 1001);
+}
+
 TEST_F(SyncLoopTest, OutageInsideTheLeaseTrainsOnAndReplaysEverything) {
   const AttemptId id =
       Assign(MakeAssignment("outage", 1, "steps=120 step_ms=5 checkpoint_every=10"));

@@ -240,7 +240,8 @@ void SyncLoop::ApplyAssignment(const seam::Assignment& assignment) {
     never_begun_.insert(id);
     Notify();
   } else if (assignment.desired() == seam::Assignment::RUN && !leaving() &&
-             never_begun_.count(id) == 0) {
+             never_begun_.count(id) == 0 && lease_.end().has_value()) {
+    // The lease of an answer that took too long is over; the next answer asks for it again.
     attempts_[id] = std::make_unique<Attempt>(environment_, assignment, [this] { Notify(); });
     Notify();
   }

@@ -359,6 +359,17 @@ TEST_F(LeaseTest, LapseEndsTheRanksAndIsReportedOnReturn) {
   EXPECT_EQ(service_.ReportedStatus(id)->failure().fault(), api::Failure::SYSTEM);
 }
 
+// As of a machine that slept while it waited for the answer.
+TEST_F(LeaseTest, NothingBeginsOnALeaseThatIsOverWhenItComes) {
+  const AttemptId id = Assign(MakeAssignment("slept", 1, "steps=100000 step_ms=5"));
+  service_.SetLease(absl::ZeroDuration());
+  ASSERT_OK(loop_->Step());
+  ASSERT_OK(loop_->Step());
+  EXPECT_EQ(service_.synchronize_requests().back().attempts_size(), 0);
+  service_.SetLease(absl::Seconds(30));
+  StepUntil([&] { return !Steps(id).empty(); });
+}
+
 TEST_F(LeaseTest, DateThatJumpsDoesNotTouchTheLease) {
   const AttemptId id = Assign(MakeAssignment("jump", 1, "steps=100000 step_ms=5"));
   StepUntil([&] { return !Steps(id).empty(); });

@@ -156,14 +156,13 @@ absl::Status Scheduler::Await(const std::vector<Handed>& handed) {
   for (const Handed& change : handed) {
     const absl::Status outcome = change.ticket.Wait();
     first.Update(StoreFailure(outcome));
-    // Not under the lock: a store that is in trouble may take long to say so.
-    std::optional<absl::StatusOr<StoredJob>> stored;
-    if (!outcome.ok()) stored = dependencies_.store->ReadJob(change.id);
-    absl::MutexLock lock(&mutex_);
-    if (stored.has_value()) {
+    if (!outcome.ok()) {
+      absl::MutexLock lock(&mutex_);
       ++counters_.store_failures;
-      TakeBack(change, *std::move(stored));
+      unread_.insert_or_assign(change.id, change);
     }
+    if (!outcome.ok()) TakeBackUnread();
+    absl::MutexLock lock(&mutex_);
     in_flight_.erase(change.serial);
     const LiveJob* live = FindLive(change.id);
     if (outcome.ok() && live != nullptr && IsFinal(live->job.record.job().state()) &&
@@ -207,10 +206,33 @@ void Scheduler::TakeBackUnread() {
   }
   bool answers = true;
   for (auto& [id, handed] : unread) {
+    // A refused change may have been stored after all, when the connection was lost in its commit;
+    // then those that build on it are stored, too. So what the store says of the job counts once
+    // all of them are decided.
+    int64_t revision = 0;
+    int64_t last_event_sequence = 0;
+    CommitTicket newest;
+    {
+      absl::MutexLock lock(&mutex_);
+      const LiveJob* live = FindLive(id);
+      if (live == nullptr || live->epoch != handed.epoch) continue;
+      revision = live->job.revision;
+      last_event_sequence = live->job.cursor.last_event_sequence;
+      newest = live->pending;
+    }
+    newest.Wait().IgnoreError();
+    // Not under the lock: a store that is in trouble may take long to say so.
     absl::StatusOr<StoredJob> stored = absl::UnavailableError("the store did not answer just now");
     if (answers) stored = dependencies_.store->ReadJob(id);
     answers = stored.ok() || absl::IsNotFound(stored.status());
     absl::MutexLock lock(&mutex_);
+    const LiveJob* live = FindLive(id);
+    if (live != nullptr && live->epoch == handed.epoch &&
+        (live->job.revision != revision ||
+         live->job.cursor.last_event_sequence != last_event_sequence)) {
+      unread_.insert_or_assign(id, handed);  // changed once more: the next tick looks again
+      continue;
+    }
     TakeBack(handed, std::move(stored));
   }
 }

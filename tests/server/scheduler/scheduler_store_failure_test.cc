@@ -1,10 +1,13 @@
 // Goal: a store that refuses a change (disk full) leaves the scheduler as the store is, and nothing
 // that was not stored is ever told to a worker or a user. Method: a store that fails on demand, in
 // front of the real one.
+#include <atomic>
 #include <functional>
 #include <thread>
 #include <utility>
+#include <vector>
 
+#include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "tests/server/scheduler/scheduler_fixture.h"
 
@@ -24,7 +27,25 @@ class FailingJobStore : public JobStore {
   absl::Notification has_held;
   std::function<void()> on_worker = [] {};  // called whenever a worker is stored
 
+  // While `keeping`, changes are kept for the test to store and to decide, in this order.
+  std::atomic<bool> keeping = false;
+  struct Kept {
+    JobTransaction transaction;
+    CommitTicket ticket;
+  };
+  Kept AwaitKept(size_t number) {
+    absl::MutexLock lock(&mutex_);
+    const auto is_there = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return kept_.size() > number; };
+    mutex_.Await(absl::Condition(&is_there));
+    return kept_[number];
+  }
+
   CommitTicket Enqueue(JobTransaction transaction) override {
+    if (keeping) {
+      absl::MutexLock lock(&mutex_);
+      kept_.push_back({std::move(transaction), CommitTicket::Pending()});
+      return kept_.back().ticket;
+    }
     if (holding) {
       held = CommitTicket::Pending();
       has_held.Notify();
@@ -75,6 +96,8 @@ class FailingJobStore : public JobStore {
 
  private:
   JobStore& inner_;
+  absl::Mutex mutex_;
+  std::vector<Kept> kept_ ABSL_GUARDED_BY(mutex_);
 };
 
 class SchedulerStoreFailureTest : public SchedulerTest {
@@ -151,6 +174,26 @@ TEST_F(SchedulerStoreFailureTest, EventsComeAgainAfterAStoreThatWasAway) {
   ASSERT_OK_AND_ASSIGN(const int64_t acknowledged, scheduler_->RecordEvents(events));
   EXPECT_EQ(acknowledged, 1);
   EXPECT_EQ(StateOf(job), Job::RUNNING);
+}
+
+// As of a connection that is lost in the middle of a commit: it was done, and so is what built on
+// it. Found by tests/simulation: the devices of such a job were given away a second time.
+TEST_F(SchedulerStoreFailureTest, ChangeThatWasStoredAfterAllTakesNothingBackThatBuildsOnIt) {
+  failing_->keeping = true;
+  std::thread user([&] { EXPECT_FALSE(scheduler_->Submit({MakeSpec(), "", false}).ok()); });
+  const FailingJobStore::Kept created = failing_->AwaitKept(0);
+  std::thread worker([&] { scheduler_->Synchronize(worker_.report()).IgnoreError(); });
+  const FailingJobStore::Kept assigned = failing_->AwaitKept(1);
+  ASSERT_OK(store_->Enqueue(created.transaction).Wait());
+  created.ticket.Decide(absl::UnavailableError("connection lost"));
+  while (scheduler_->Snapshot().counters.store_failures == 0) std::this_thread::yield();
+  assigned.ticket.Decide(store_->Enqueue(assigned.transaction).Wait());
+  user.join();
+  worker.join();
+  failing_->keeping = false;
+  EXPECT_EQ(StateOf("fineTuneJobs/" + created.transaction.id), Job::PREPARING);
+  EXPECT_EQ(scheduler_->Snapshot().devices.at("cpu").used, 1);
+  ASSERT_THAT(Sync(worker_), SizeIs(1));
 }
 
 // Nothing has to be stored for this report, but an OK would renew the worker's lease.

@@ -71,7 +71,10 @@ class FailingJobStore : public JobStore {
     if (lost) return CommitTicket(absl::FailedPreconditionError("another server has the store"));
     return inner_.Confirm();
   }
+  std::function<void()> on_read = [] {};  // called whenever a job is read
+
   absl::StatusOr<StoredJob> ReadJob(absl::string_view id) override {
+    on_read();
     if (reads_fail) return absl::UnavailableError("the database is away");
     return inner_.ReadJob(id);
   }
@@ -284,7 +287,16 @@ TEST_F(SchedulerStoreFailureTest, WorkerIsNotToldWhatTheStoreHasRefusedAndIsNotY
   failing_->failing = failing_->reads_fail = false;  // but no tick has come since
   EXPECT_THAT(scheduler_->Synchronize(worker_.report()),
               StatusIs(absl::StatusCode::kUnavailable, "report again"));
+  int reads = 0;
+  failing_->on_read = [&] {
+    ++reads;
+    EXPECT_THAT(scheduler_->Synchronize(worker_.report()),
+                StatusIs(absl::StatusCode::kUnavailable, "report again"))
+        << "while it is being taken back";
+  };
   scheduler_->Tick();
+  EXPECT_EQ(reads, 1);
+  failing_->on_read = [] {};
   EXPECT_THAT(Sync(worker_), IsEmpty());
   EXPECT_EQ(Get(job).attempts_size(), 1);
 }

@@ -35,13 +35,29 @@ const google::protobuf::RepeatedPtrField<v1::Artifact>& ArtifactsOf(
 
 }  // namespace
 
+Answer<worker::v1::SynchronizeResponse> WorkerServiceHandler::Decide(
+    const worker::v1::SynchronizeRequest& request) {
+  return to_.scheduler->BeginSynchronize(request);
+}
+
+Answer<worker::v1::ReportEventsResponse> WorkerServiceHandler::Decide(
+    const worker::v1::ReportEventsRequest& request) {
+  return to_.scheduler->BeginRecordEvents(request).Then(
+      [](absl::StatusOr<int64_t> acknowledged) -> absl::StatusOr<worker::v1::ReportEventsResponse> {
+        LONGLORA_RETURN_IF_ERROR(acknowledged.status());
+        worker::v1::ReportEventsResponse answer;
+        answer.set_acknowledged_sequence(*acknowledged);
+        return answer;
+      });
+}
+
 absl::StatusOr<ArtifactKey> WorkerServiceHandler::CheckedKey(const worker::v1::ArtifactRef& ref) {
   LONGLORA_ASSIGN_OR_RETURN(std::string job_id, JobIdOf(ref.job(), "job"));
   LONGLORA_RETURN_IF_ERROR(to_.scheduler->CheckAttempt(ref.worker(), ref.job(), ref.attempt()));
   return MakeKey(std::move(job_id), ref.attempt(), ref.artifact());
 }
 
-absl::StatusOr<worker::v1::GetArtifactStatusResponse> WorkerServiceHandler::Status(
+Answer<worker::v1::GetArtifactStatusResponse> WorkerServiceHandler::Decide(
     const worker::v1::GetArtifactStatusRequest& request) {
   LONGLORA_ASSIGN_OR_RETURN(const ArtifactKey key, CheckedKey(request.artifact()));
   LONGLORA_ASSIGN_OR_RETURN(const ArtifactState state, to_.artifacts->GetState(key));
@@ -68,7 +84,7 @@ absl::Status WorkerServiceHandler::Upload(
   });
 }
 
-Answer<worker::v1::CommitArtifactsResponse> WorkerServiceHandler::Commit(
+Answer<worker::v1::CommitArtifactsResponse> WorkerServiceHandler::Decide(
     const worker::v1::CommitArtifactsRequest& request) {
   LONGLORA_ASSIGN_OR_RETURN(const std::string job_id, JobIdOf(request.job(), "job"));
   LONGLORA_RETURN_IF_ERROR(
@@ -135,35 +151,25 @@ absl::Status WorkerServiceHandler::SendArtifact(
 grpc::ServerUnaryReactor* WorkerServiceHandler::Synchronize(
     grpc::CallbackServerContext* context, const worker::v1::SynchronizeRequest* request,
     worker::v1::SynchronizeResponse* response) {
-  return to_.calls->Start(context, request, response,
-                          [this, request] { return to_.scheduler->BeginSynchronize(*request); });
+  return to_.calls->Start(context, request, response, [this, request] { return Decide(*request); });
 }
 
 grpc::ServerUnaryReactor* WorkerServiceHandler::ReportEvents(
     grpc::CallbackServerContext* context, const worker::v1::ReportEventsRequest* request,
     worker::v1::ReportEventsResponse* response) {
-  return to_.calls->Start(context, request, response, [this, request] {
-    return to_.scheduler->BeginRecordEvents(*request).Then(
-        [](absl::StatusOr<int64_t> acknowledged)
-            -> absl::StatusOr<worker::v1::ReportEventsResponse> {
-          LONGLORA_RETURN_IF_ERROR(acknowledged.status());
-          worker::v1::ReportEventsResponse answer;
-          answer.set_acknowledged_sequence(*acknowledged);
-          return answer;
-        });
-  });
+  return to_.calls->Start(context, request, response, [this, request] { return Decide(*request); });
 }
 
 grpc::ServerUnaryReactor* WorkerServiceHandler::GetArtifactStatus(
     grpc::CallbackServerContext* context, const worker::v1::GetArtifactStatusRequest* request,
     worker::v1::GetArtifactStatusResponse* response) {
-  return to_.calls->Start(context, request, response, [this, request] { return Status(*request); });
+  return to_.calls->Start(context, request, response, [this, request] { return Decide(*request); });
 }
 
 grpc::ServerUnaryReactor* WorkerServiceHandler::CommitArtifacts(
     grpc::CallbackServerContext* context, const worker::v1::CommitArtifactsRequest* request,
     worker::v1::CommitArtifactsResponse* response) {
-  return to_.calls->Start(context, request, response, [this, request] { return Commit(*request); });
+  return to_.calls->Start(context, request, response, [this, request] { return Decide(*request); });
 }
 
 grpc::Status WorkerServiceHandler::UploadArtifact(

@@ -33,6 +33,14 @@ class WorkerServiceHandler final : public WorkerServiceCallbacks {
   };
   explicit WorkerServiceHandler(Dependencies dependencies) : to_(dependencies) {}
 
+  // What each unary call comes to, apart from how it is called.
+  Answer<worker::v1::SynchronizeResponse> Decide(const worker::v1::SynchronizeRequest& request);
+  Answer<worker::v1::ReportEventsResponse> Decide(const worker::v1::ReportEventsRequest& request);
+  Answer<worker::v1::GetArtifactStatusResponse> Decide(
+      const worker::v1::GetArtifactStatusRequest& request);
+  Answer<worker::v1::CommitArtifactsResponse> Decide(
+      const worker::v1::CommitArtifactsRequest& request);
+
   grpc::ServerUnaryReactor* Synchronize(grpc::CallbackServerContext* context,
                                         const worker::v1::SynchronizeRequest* request,
                                         worker::v1::SynchronizeResponse* response) override;
@@ -57,13 +65,9 @@ class WorkerServiceHandler final : public WorkerServiceCallbacks {
  private:
   // The key of an artifact whose attempt is the job's present one.
   absl::StatusOr<ArtifactKey> CheckedKey(const worker::v1::ArtifactRef& ref);
-  absl::StatusOr<worker::v1::GetArtifactStatusResponse> Status(
-      const worker::v1::GetArtifactStatusRequest& request);
   absl::Status Upload(grpc::ServerContext* context,
                       grpc::ServerReader<worker::v1::UploadArtifactRequest>* reader,
                       worker::v1::UploadArtifactResponse* response);
-  Answer<worker::v1::CommitArtifactsResponse> Commit(
-      const worker::v1::CommitArtifactsRequest& request);
   void RemoveFiles(const std::string& job_id, const std::vector<v1::Checkpoint>& dropped);
   absl::Status SendFile(const worker::v1::FetchFileRequest& request,
                         grpc::ServerWriter<worker::v1::FetchFileResponse>* writer);

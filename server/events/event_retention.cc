@@ -66,14 +66,21 @@ EventRetention::EventRetention(EventRetentionOptions options, JobStore* store, c
     : thread_([this, options, store, clock] { Run(options, *store, *clock); }) {}
 
 EventRetention::~EventRetention() {
-  stopping_.Notify();
+  {
+    absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
   thread_.join();
 }
 
 void EventRetention::Run(const EventRetentionOptions& options, JobStore& store,
                          common::Clock& clock) {
-  // Not at once: a server that starts has better things to do.
-  while (!stopping_.WaitForNotificationWithTimeout(kInterval)) {
+  while (true) {
+    {
+      // Not at once: a server that starts has better things to do.
+      absl::MutexLock lock(&mutex_);
+      if (common::AwaitWithTimeout(&mutex_, absl::Condition(&stopping_), kInterval)) return;
+    }
     const absl::StatusOr<int64_t> changed = ApplyRetention(store, options, clock.Now());
     if (!changed.ok()) {
       spdlog::warn("old events stay for now: {}", changed.status().ToString());

@@ -4,12 +4,13 @@
 #define LONGLORA_SERVER_EVENTS_EVENT_RETENTION_H_
 
 #include <cstdint>
-#include <thread>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/notification.h"
+#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "common/threads/threads.h"
 #include "common/time/clock.h"
 #include "server/store/job_store.h"
 
@@ -39,8 +40,9 @@ class EventRetention {
  private:
   void Run(const EventRetentionOptions& options, JobStore& store, common::Clock& clock);
 
-  absl::Notification stopping_;
-  std::thread thread_;
+  absl::Mutex mutex_;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  common::Thread thread_;  // last: it uses the rest
 };
 
 }  // namespace longlora::server

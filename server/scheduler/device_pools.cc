@@ -30,7 +30,7 @@ DevicePools::DevicePools(std::vector<PlacementWorker> workers,
   for (size_t i = 0; i < workers_.size(); ++i) {
     index[workers_[i].id] = i;
     for (const PlacementWorker::DeviceState& device : workers_[i].devices) {
-      Pool& pool = pools_[i][device.kind];
+      DevicePool& pool = pools_[i][device.kind];
       ++pool.total;
       if (!device.used) ++pool.free;
     }
@@ -43,8 +43,8 @@ DevicePools::DevicePools(std::vector<PlacementWorker> workers,
   }
 }
 
-const DevicePools::Pool& DevicePools::PoolOf(size_t worker, absl::string_view kind) const {
-  static const Pool kNone;
+const DevicePool& DevicePools::PoolOf(size_t worker, absl::string_view kind) const {
+  static const DevicePool kNone;
   const auto found = pools_[worker].find(kind);
   return found == pools_[worker].end() ? kNone : found->second;
 }
@@ -58,7 +58,10 @@ Candidates& DevicePools::CandidatesOf(const PlacementRequest& job) {
   for (size_t i = 0; i < workers_.size(); ++i) {
     if (!Suits(workers_[i], job)) continue;
     suited = true;
-    if (PoolOf(i, job.device_kind).total >= job.device_count) candidates.workers.push_back(i);
+    const DevicePool& pool = PoolOf(i, job.device_kind);
+    if (pool.total < job.device_count) continue;
+    candidates.workers.push_back(i);
+    candidates.pools.push_back(&pool);
   }
   if (workers_.empty()) {
     candidates.reason = WaitReason::kNoWorker;
@@ -72,11 +75,11 @@ std::optional<size_t> DevicePools::BestFit(const PlacementRequest& job,
                                            const Candidates& candidates) const {
   std::optional<size_t> best;
   int32_t best_left = 0;
-  for (const size_t i : candidates.workers) {
-    const Pool& pool = PoolOf(i, job.device_kind);
+  for (size_t i = 0; i < candidates.pools.size(); ++i) {
+    const DevicePool& pool = *candidates.pools[i];
     const int32_t left = pool.free - pool.reserved - job.device_count;
     if (left < 0 || (best.has_value() && left >= best_left)) continue;
-    best = i;
+    best = candidates.workers[i];
     best_left = left;
   }
   return best;
@@ -95,7 +98,7 @@ std::vector<std::string> DevicePools::Take(const PlacementRequest& job, size_t w
 }
 
 int32_t DevicePools::Lacking(const PlacementRequest& job, size_t worker) const {
-  const Pool& pool = PoolOf(worker, job.device_kind);
+  const DevicePool& pool = PoolOf(worker, job.device_kind);
   return job.device_count - (pool.free + pool.leaving - pool.reserved);
 }
 
@@ -110,7 +113,7 @@ void DevicePools::ReserveNearest(const PlacementRequest& job, const Candidates& 
   std::optional<size_t> nearest;
   int32_t nearest_free = -1;
   for (const size_t i : candidates.workers) {
-    const Pool& pool = PoolOf(i, job.device_kind);
+    const DevicePool& pool = PoolOf(i, job.device_kind);
     if (pool.reserved > 0) return;
     if (pool.free <= nearest_free) continue;
     nearest = i;

@@ -15,9 +15,18 @@
 
 namespace longlora::server {
 
+// Devices of one kind of a worker.
+struct DevicePool {
+  int32_t total = 0;
+  int32_t free = 0;
+  int32_t leaving = 0;
+  int32_t reserved = 0;
+};
+
 // Jobs that ask for the same: equal for every worker, so decided once.
 struct Candidates {
-  std::vector<size_t> workers;  // that have what the job asks for, its devices free or not
+  std::vector<size_t> workers;           // that have what the job asks for, its devices free or not
+  std::vector<const DevicePool*> pools;  // of each of them, of the kind that the job asks for
   WaitReason reason = WaitReason::kWaitingForDevices;  // of a job that cannot be placed
   // No worker has enough left. Stays true for the rest of a pass: devices are only taken.
   bool exhausted = false;
@@ -52,15 +61,9 @@ class DevicePools {
  private:
   using Demand = std::tuple<absl::string_view, absl::string_view, absl::string_view, int32_t,
                             std::vector<absl::string_view>>;
-  struct Pool {  // devices of one kind
-    int32_t total = 0;
-    int32_t free = 0;
-    int32_t leaving = 0;
-    int32_t reserved = 0;
-  };
-  using Pools = std::map<std::string, Pool, std::less<>>;  // by kind
+  using Pools = std::map<std::string, DevicePool, std::less<>>;  // by kind
 
-  const Pool& PoolOf(size_t worker, absl::string_view kind) const;
+  const DevicePool& PoolOf(size_t worker, absl::string_view kind) const;
 
   std::vector<PlacementWorker> workers_;  // by id
   std::vector<Pools> pools_;              // of each worker

@@ -175,14 +175,11 @@ absl::Status Scheduler::Await(const std::vector<Handed>& handed) {
 }
 
 void Scheduler::TakeBack(const Handed& handed, absl::StatusOr<StoredJob> stored) {
+  const auto unread = unread_.find(handed.id);
+  if (unread != unread_.end() && unread->second.serial == handed.serial) unread_.erase(unread);
   LiveJob* live = FindLive(handed.id);
   // A change that built on one already taken back fails after it; the job is right by then.
   if (live == nullptr || live->epoch != handed.epoch) return;
-  if (!stored.ok() && !absl::IsNotFound(stored.status())) {
-    // The store does not answer at all. Until it does nothing of the job can be stored.
-    unread_.insert_or_assign(handed.id, handed);
-    return;
-  }
   Unindex(*live);
   --jobs_by_state_[live->job.record.job().state()];
   if (!stored.ok()) return Forget(handed.id);
@@ -199,13 +196,13 @@ void Scheduler::TakeBack(const Handed& handed, absl::StatusOr<StoredJob> stored)
 }
 
 void Scheduler::TakeBackUnread() {
+  // They stay there until they are taken back: Synchronize tells nothing before.
   std::map<std::string, Handed> unread;
   {
     absl::MutexLock lock(&mutex_);
-    unread.swap(unread_);
+    unread = unread_;
   }
-  bool answers = true;
-  for (auto& [id, handed] : unread) {
+  for (const auto& [id, handed] : unread) {
     // A refused change may have been stored after all, when the connection was lost in its commit;
     // then those that build on it are stored, too. So what the store says of the job counts once
     // all of them are decided.
@@ -214,26 +211,22 @@ void Scheduler::TakeBackUnread() {
     CommitTicket newest;
     {
       absl::MutexLock lock(&mutex_);
-      const LiveJob* live = FindLive(id);
-      if (live == nullptr || live->epoch != handed.epoch) continue;
-      revision = live->job.revision;
-      last_event_sequence = live->job.cursor.last_event_sequence;
-      newest = live->pending;
+      if (const LiveJob* live = FindLive(id); live != nullptr) {
+        revision = live->job.revision;
+        last_event_sequence = live->job.cursor.last_event_sequence;
+        newest = live->pending;
+      }
     }
     newest.Wait().IgnoreError();
     // Not under the lock: a store that is in trouble may take long to say so.
-    absl::StatusOr<StoredJob> stored = absl::UnavailableError("the store did not answer just now");
-    if (answers) stored = dependencies_.store->ReadJob(id);
-    answers = stored.ok() || absl::IsNotFound(stored.status());
+    absl::StatusOr<StoredJob> stored = dependencies_.store->ReadJob(id);
+    if (!stored.ok() && !absl::IsNotFound(stored.status())) return;  // it does not answer at all
     absl::MutexLock lock(&mutex_);
     const LiveJob* live = FindLive(id);
-    if (live != nullptr && live->epoch == handed.epoch &&
-        (live->job.revision != revision ||
-         live->job.cursor.last_event_sequence != last_event_sequence)) {
-      unread_.insert_or_assign(id, handed);  // changed once more: the next tick looks again
-      continue;
-    }
-    TakeBack(handed, std::move(stored));
+    const bool changed = live != nullptr && live->epoch == handed.epoch &&
+                         (live->job.revision != revision ||
+                          live->job.cursor.last_event_sequence != last_event_sequence);
+    if (!changed) TakeBack(handed, std::move(stored));  // else the next tick looks again
   }
 }
 

@@ -253,10 +253,11 @@ class Scheduler {
   // Waits for what was handed over, wakes watchers, takes back what the store refused and lets go
   // of final jobs. The first error.
   absl::Status Await(const std::vector<Handed>& handed) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Makes a job again what the store says that it is, after a change of it was refused.
+  // Makes a job again what the store says that it is, after a change of it was refused: `stored` is
+  // the job or NOT_FOUND.
   void TakeBack(const Handed& handed, absl::StatusOr<StoredJob> stored)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // The same for jobs of which the store could not even say what they are.
+  // Does so with all of unread_ that the store can tell about now.
   void TakeBackUnread() ABSL_LOCKS_EXCLUDED(mutex_);
   void Forget(absl::string_view id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 

@@ -152,15 +152,18 @@ std::map<std::string, double, std::less<>> Scheduler::UsageAt(Moment now) {
 }
 
 void Scheduler::NoteWaiting(const PlacementInput& input, const PlacementPlan& plan, Moment now) {
+  // Those that were asked about, in that order: looking each of a long queue up takes too long.
+  std::vector<LiveJob*> asked;
+  asked.reserve(queued_.size());
+  for (const auto& [order, live] : queued_) asked.push_back(live);
   waiting_.clear();
   waiting_.reserve(plan.waiting.size());
   for (const WaitingJob& waiting : plan.waiting) {
-    const int64_t order = input.jobs[waiting.request].order;
-    LiveJob& live = *queued_.find(order)->second;
+    LiveJob& live = *asked[waiting.request];
     live.wait = waiting.reason;
     live.jobs_ahead = waiting.jobs_ahead;
     live.estimated_start.reset();
-    waiting_.push_back(order);
+    waiting_.push_back(live.job.order);
   }
   EstimateWaiting(input, now);
 }

@@ -47,6 +47,13 @@ class ObservedStore : public server::JobStore {
   server::CommitTicket EnqueueForgetWorker(std::string name) override {
     return inner_->EnqueueForgetWorker(std::move(name));
   }
+  server::CommitTicket EnqueueDropEvents(std::string id, int64_t through) override {
+    return inner_->EnqueueDropEvents(std::move(id), through);
+  }
+  absl::StatusOr<std::vector<server::StoredJob>> ListEventLogs(
+      const server::EventLogQuery& query) override {
+    return inner_->ListEventLogs(query);
+  }
   server::CommitTicket Confirm() override { return inner_->Confirm(); }
   absl::StatusOr<server::StoredJob> ReadJob(absl::string_view id) override {
     return inner_->ReadJob(id);

@@ -161,22 +161,22 @@ void SimulatedServer::Settle() {
 
 grpc::Status SimulatedServer::Handle(const worker::v1::SynchronizeRequest& request,
                                      worker::v1::SynchronizeResponse* response) {
-  return life_->service->Synchronize(nullptr, &request, response);
+  return server::ToReply(life_->service->Decide(request).Get(), response);
 }
 
 grpc::Status SimulatedServer::Handle(const worker::v1::ReportEventsRequest& request,
                                      worker::v1::ReportEventsResponse* response) {
-  return life_->service->ReportEvents(nullptr, &request, response);
+  return server::ToReply(life_->service->Decide(request).Get(), response);
 }
 
 grpc::Status SimulatedServer::Handle(const worker::v1::GetArtifactStatusRequest& request,
                                      worker::v1::GetArtifactStatusResponse* response) {
-  return life_->service->GetArtifactStatus(nullptr, &request, response);
+  return server::ToReply(life_->service->Decide(request).Get(), response);
 }
 
 grpc::Status SimulatedServer::Handle(const worker::v1::CommitArtifactsRequest& request,
                                      worker::v1::CommitArtifactsResponse* response) {
-  return life_->service->CommitArtifacts(nullptr, &request, response);
+  return server::ToReply(life_->service->Decide(request).Get(), response);
 }
 
 grpc::Status SimulatedServer::Upload(const worker::v1::ArtifactRef& ref, int64_t offset,

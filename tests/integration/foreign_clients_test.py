@@ -19,6 +19,7 @@ TOOLS = pathlib.Path(os.environ.get("LONGLORA_TOOLS", ROOT / ".deps" / "tools" /
 PROTO = ROOT / "proto" / "longlora" / "v1"
 JOBS, FILES = "longlora.v1.FineTuneService", "longlora.v1.FileService"
 DIRECTORY, SEAM = "longlora.v1.WorkerDirectoryService", "longlora.worker.v1.WorkerService"
+QUEUES = "longlora.v1.QueueService"
 CONCURRENCY = 50
 
 GOOD = b'{"text": "It is a truth universally acknowledged"}\n'
@@ -118,7 +119,7 @@ def parse_error(text):
 
 @pytest.fixture(scope="module", name="server")
 def running_server():
-    with ForeignServer(lease="1h", server_flags=["--max-file-bytes", "1mb"]) as server:
+    with ForeignServer(lease="1h", server_flags=["--max-file-bytes", "1mb", "--max-message-bytes", "4mb"]) as server:
         yield server
 
 
@@ -183,6 +184,9 @@ def create_errors():
     yield row({}, "INVALID_ARGUMENT", "SPEC_INVALID", ["spec"])
     yield row({"spec": spec(max_sequence_length=1, training={"max_steps": -1})}, "INVALID_ARGUMENT", "SPEC_INVALID",
               ["max_sequence_length", "training.max_steps"])
+    yield row({"spec": spec(queue="absent")}, "INVALID_ARGUMENT", "SPEC_INVALID", ["queue"])
+    yield row({"spec": spec(display_name="x" * (100 << 10))}, "INVALID_ARGUMENT", "SPEC_TOO_LARGE")
+    yield row({"spec": spec(display_name="x" * (5 << 20))}, "INVALID_ARGUMENT", "MESSAGE_TOO_LARGE")
     yield row({"spec": spec(), "request_id": "two words"}, "INVALID_ARGUMENT", "REQUEST_ID_INVALID", ["request_id"])
     yield row({"spec": spec(dataset={"training": file_name(BROKEN)})}, "INVALID_ARGUMENT", "FILE_INVALID",
               ["dataset.training"])
@@ -247,13 +251,23 @@ def directory_errors():
         yield DIRECTORY, method, {"name": "absent"}, "INVALID_ARGUMENT", "NAME_INVALID", ["name"]
 
 
+def queue_errors():
+    def row(request, code, reason, field=None):
+        return QUEUES, "ListQueuedJobs", request, code, reason, [field] if field else []
+
+    yield row({"queue": "queues/absent"}, "NOT_FOUND", "QUEUE_NOT_FOUND")
+    yield row({"queue": "absent"}, "INVALID_ARGUMENT", "NAME_INVALID", "queue")
+    yield row({"page_size": -1}, "INVALID_ARGUMENT", "PAGE_INVALID", "page_size")
+
+
 def all_errors(jobs):
-    return [*create_errors(), *job_errors(jobs), *reading_errors(jobs), *file_errors(), *directory_errors()]
+    return [*create_errors(), *job_errors(jobs), *reading_errors(jobs), *file_errors(), *directory_errors(),
+            *queue_errors()]
 
 
 # Documented, and not to be had from a server that is well and has room.
 NOT_PROVOKED = {"SERVER_STOPPING", "STORAGE_UNAVAILABLE", "STORAGE_FULL", "TOO_MANY_TRANSFERS", "TOO_MANY_WATCHES",
-                "QUEUE_FULL", "UPLOAD_BUSY"}
+                "TOO_MANY_CALLS", "TOO_MANY_CREATES", "QUEUE_FULL", "UPLOAD_BUSY", "EVENTS_DROPPED"}
 
 
 def pairs(text):
@@ -295,7 +309,7 @@ def test_every_documented_error_comes_with_its_code_reason_and_fields(server, jo
     for service, method, messages, code, reason, fields in all_errors(jobs):
         got = server.error(service, method, messages)
         if got != (code, reason, fields):
-            wrong.append(f"{method} {messages}: {got}, not {code, reason, fields}")
+            wrong.append(f"{method} {str(messages)[:200]}: {got}, not {code, reason, fields}")
         if (code, reason) not in promised[service, method]:
             wrong.append(f"{method} does not document {code} ({reason})")
         provoked.add((service, method, code, reason))
@@ -329,7 +343,7 @@ def check_counts(server, method, report, code, count, before):
 
 def test_many_creates_at_once_make_each_job_once():
     total = 2000
-    with ForeignServer(lease="1h") as server:
+    with ForeignServer(lease="1h", server_flags=["--max-creates-per-second", "0"]) as server:
         report = server.ghz("CreateFineTuneJob", total, {"spec": spec(), "request_id": "{{.UUID}}"})
         check_counts(server, "CreateFineTuneJob", report, "OK", total, 0)
         names = all_jobs(server)

@@ -1,11 +1,14 @@
 #include "tests/simulation/invariants.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "absl/strings/strip.h"
+#include "server/scheduler/device_ledger.h"
 #include "server/scheduler/job_editor.h"
 #include "server/scheduler/job_state_machine.h"
 #include "server/store/resource_names.h"
+#include "server/store/timestamps.h"
 
 namespace longlora::simulation {
 namespace {
@@ -136,6 +139,43 @@ void Invariants::CheckDevices() {
   }
 }
 
+void Invariants::CheckQuota() {
+  int32_t used = 0;
+  for (const auto& [id, job] : jobs_) {
+    const internal::v1::JobRecord& record = job.stored.record;
+    if (record.job().spec().queue() != kLimitedQueue) continue;
+    if (!server::HasActiveAttempt(record.job().state())) continue;
+    if (refused_.contains(id)) return;
+    used += record.attempts().rbegin()->device_ids_size();
+  }
+  if (used > kLimitedQueueNominal + kLimitedQueueBorrows) {
+    Violate("queue ", kLimitedQueue, " has ", used, " devices");
+  }
+}
+
+// Every device-second of an attempt is in one class, whatever was killed and whatever clocks did.
+void Invariants::CheckLedger(const internal::v1::JobRecord& record) {
+  const Job& job = record.job();
+  double held = 0.0;
+  for (int i = 0; i < job.attempts_size(); ++i) {
+    const v1::Attempt& attempt = job.attempts(i);
+    if (!attempt.has_end_time()) continue;
+    const double seconds = absl::ToDoubleSeconds(server::FromTimestamp(attempt.end_time()) -
+                                                 server::FromTimestamp(attempt.start_time()));
+    const double expected = seconds * record.attempts(i).device_ids_size();
+    held += expected;
+    const double found = server::TotalOf(attempt.ledger());
+    if (seconds < 0.0 || std::abs(found - expected) > 1e-6) {
+      Violate(job.name(), " attempt ", attempt.number(), ": held devices for ", expected,
+              " device-seconds, its ledger has ", found);
+    }
+  }
+  const double found = server::TotalOf(job.ledger());
+  if (std::abs(found - held) > 1e-6) {
+    Violate(job.name(), ": its attempts held ", held, " device-seconds, its ledger has ", found);
+  }
+}
+
 void Invariants::CheckResults(const internal::v1::JobRecord& record) {
   const Job& job = record.job();
   const auto promoted = std::count_if(
@@ -189,6 +229,8 @@ void Invariants::OnStored(const server::JobTransaction& transaction) {
   if (!transaction.record.has_value()) return;
   if (!server::HasActiveAttempt(job.stored.record.job().state())) refused_.erase(transaction.id);
   CheckDevices();
+  CheckQuota();
+  CheckLedger(job.stored.record);
   CheckResults(job.stored.record);
   for (const auto& [number, trainer] : trainers_) CheckTrainer(trainer);
 }

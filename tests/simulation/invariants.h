@@ -22,6 +22,11 @@
 
 namespace longlora::simulation {
 
+// The queue whose jobs may have so many devices together, the first of them whenever they want.
+inline constexpr char kLimitedQueue[] = "limited";
+inline constexpr int32_t kLimitedQueueNominal = 1;
+inline constexpr int32_t kLimitedQueueBorrows = 1;
+
 // The ranks of an attempt, alive on a worker's devices.
 struct LiveTrainer {
   std::string job;  // resource name
@@ -90,8 +95,10 @@ class Invariants {
   void CheckTrainer(const LiveTrainer& trainer);
   void CheckTransition(const DurableJob& job, const internal::v1::JobRecord& next);
   void CheckDevices();
+  void CheckQuota();
   void CheckResults(const internal::v1::JobRecord& record);
   void CheckEvents(DurableJob& job, const std::vector<v1::JobEvent>& events);
+  void CheckLedger(const internal::v1::JobRecord& record);
   void CheckLog(const server::StoredJob& job, const std::vector<v1::JobEvent>& events);
   void CheckArtifacts(const server::StoredJob& job, const server::ArtifactStore& artifacts);
 

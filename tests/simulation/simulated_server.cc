@@ -29,6 +29,10 @@ server::SchedulerOptions Options() {
   options.lease_grace = absl::Seconds(4);
   options.synchronize_interval = absl::Seconds(1);
   options.back_off = {absl::Seconds(1), absl::Seconds(8), 2.0, 0.0};
+  options.queues.min_run_time = absl::Seconds(2);
+  server::QueueConfig& limited = options.queues.queues[kLimitedQueue];
+  limited.quotas["cpu"] = {kLimitedQueueNominal, kLimitedQueueBorrows};
+  limited.preempt_lower_priority = true;
   return options;
 }
 

@@ -95,6 +95,10 @@ v1::FineTuneSpec SimulatedUsers::MakeSpec(int number) {
   spec.mutable_resources()->set_devices_per_node(
       static_cast<int32_t>(random_.Between(1, devices_max_)));
   if (random_.Chance(0.3)) spec.set_priority(static_cast<int32_t>(random_.Between(-5, 5)));
+  if (spec.resources().devices_per_node() <= kLimitedQueueNominal + kLimitedQueueBorrows &&
+      random_.Chance(0.4)) {
+    spec.set_queue(kLimitedQueue);
+  }
   return spec;
 }
 

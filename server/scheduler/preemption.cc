@@ -94,8 +94,8 @@ bool Preemption::MayTake(const RunningJob& victim, const PlacementRequest& job, 
   if (victim.queue == job.queue) {
     if (!needs.lower_priority || victim.priority >= job.priority) return false;
   } else {
-    // Others' devices are of no help against the own queue's limit.
-    if (!needs.reclaim || needs.quota > 0) return false;
+    // Who is within the nominal quota is within the limit: the queue itself need give up nothing.
+    if (!needs.reclaim) return false;
     const QuotaUse& use = queues_.Find(victim.queue).UseOf(victim.device_kind);
     const auto already = given_up.find(victim.queue);
     const int32_t staying = use.staying - (already == given_up.end() ? 0 : already->second);

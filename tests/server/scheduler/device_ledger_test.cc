@@ -118,7 +118,9 @@ TEST_F(DeviceLedgerTest, TheSumIsTheLengthWhateverTheClocksSay) {
           event_.mutable_step()->set_tokens(100);
           event_.mutable_step()->set_tokens_per_second(1.0 + static_cast<double>(random() % 50));
       }
+      const double before = TotalOf(ledger());
       AccountEvent(event_, now, kTwoDevices, progress_);
+      EXPECT_GE(TotalOf(ledger()), before) << "no class is taken from, seed " << seed;
     }
     CloseLedger(LastStretch::kStalled, now, kTwoDevices, progress_);
     const absl::Time end = FromTimestamp(progress_.ledger_time());

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 
 namespace longlora::server {
@@ -17,35 +18,23 @@ constexpr absl::Duration kMaxLease = absl::Hours(1);
 // Below, no model is loaded.
 constexpr absl::Duration kMinReadyTimeout = absl::Seconds(10);
 
-std::string CheckLease(const std::string& text) {
-  absl::Duration duration;
-  if (!absl::ParseDuration(text, &duration)) return "write a duration like 30s or 2m";
-  if (duration < kMinLease || duration > kMaxLease) return "must be from 1s to 1h";
-  return "";
-}
-
-std::string CheckWatchStall(const std::string& text) {
-  absl::Duration duration;
-  if (!absl::ParseDuration(text, &duration)) return "write a duration like 30s or 2m";
-  return duration < absl::Seconds(1) ? "must be at least 1s" : "";
+// Of a duration that is `right`; `examples` of how to write one, `complaint` about another.
+CLI::Validator Duration(bool (*right)(absl::Duration), const char* examples,
+                        const char* complaint) {
+  const auto check = [=](const std::string& text) -> std::string {
+    absl::Duration duration;
+    if (!absl::ParseDuration(text, &duration)) {
+      return absl::StrCat("write a duration like ", examples);
+    }
+    return right(duration) ? "" : complaint;
+  };
+  return CLI::Validator(check, "DURATION");
 }
 
 std::string CheckStore(const std::string& url) {
   return absl::StartsWith(url, "postgres://") || absl::StartsWith(url, "postgresql://")
              ? ""
              : "must be a postgresql:// URL";
-}
-
-std::string CheckReadyTimeout(const std::string& text) {
-  absl::Duration duration;
-  if (!absl::ParseDuration(text, &duration)) return "write a duration like 20m or 2h";
-  return duration >= kMinReadyTimeout ? "" : "must be at least 10s";
-}
-
-std::string CheckRetention(const std::string& text) {
-  absl::Duration duration;
-  if (!absl::ParseDuration(text, &duration)) return "write a duration like 72h";
-  return duration > absl::ZeroDuration() ? "" : "must be above 0";
 }
 
 // As the flags take them.
@@ -93,7 +82,8 @@ void AddLimits(CLI::App& app, Limits& limits, int64_t& unfinished_jobs, std::str
       ->capture_default_str();
   app.add_option("--watch-stall", watch_stall,
                  "A watcher that takes nothing for so long is cut off")
-      ->check(CLI::Validator(CheckWatchStall, "DURATION"))
+      ->check(Duration([](absl::Duration stall) { return stall >= absl::Seconds(1); }, "30s or 2m",
+                       "must be at least 1s"))
       ->capture_default_str();
 }
 
@@ -133,11 +123,14 @@ void AddOptions(CLI::App& app, ServerConfig& config, DurationTexts& durations) {
       ->capture_default_str();
   app.add_option("--lease-duration", durations.lease,
                  "How long a worker may go on without the server")
-      ->check(CLI::Validator(CheckLease, "DURATION"))
+      ->check(
+          Duration([](absl::Duration lease) { return lease >= kMinLease && lease <= kMaxLease; },
+                   "30s or 2m", "must be from 1s to 1h"))
       ->capture_default_str();
   app.add_option("--ready-timeout", durations.ready_timeout,
                  "How long an attempt may take from its devices to its first step")
-      ->check(CLI::Validator(CheckReadyTimeout, "DURATION"))
+      ->check(Duration([](absl::Duration timeout) { return timeout >= kMinReadyTimeout; },
+                       "20m or 2h", "must be at least 10s"))
       ->capture_default_str();
   app.add_option("--max-job-events", config.retention.events_max,
                  "Newest events that a job keeps; 0: all")
@@ -146,7 +139,8 @@ void AddOptions(CLI::App& app, ServerConfig& config, DurationTexts& durations) {
   app.add_option(
          "--event-retention", durations.event_retention,
          "After which the events of a final job are dropped, but for its last (default: never)")
-      ->check(CLI::Validator(CheckRetention, "DURATION"));
+      ->check(Duration([](absl::Duration age) { return age > absl::ZeroDuration(); }, "72h",
+                       "must be above 0"));
   app.add_option("--queues", config.queues,
                  "YAML file with the queues and their quotas (default: one queue without limits)");
   app.add_option("--failed-attempts-max", config.scheduler.failed_attempts_max,

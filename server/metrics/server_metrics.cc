@@ -1,10 +1,10 @@
 #include "server/metrics/server_metrics.h"
 
-#include <initializer_list>
 #include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/strip.h"
+#include "server/store/stored_job.h"
 
 namespace longlora::server {
 namespace {
@@ -130,15 +130,7 @@ void AddQueueFamilies(const SchedulerSnapshot& snapshot, std::vector<MetricFamil
     }
   }
   for (const auto& [queue, ledger] : snapshot.counters.ledgers) {
-    for (const auto& [what, amount] : std::initializer_list<std::pair<const char*, double>>{
-             {"preparing", ledger.preparing()},
-             {"training", ledger.training()},
-             {"recomputed", ledger.recomputed()},
-             {"evaluating", ledger.evaluating()},
-             {"checkpointing", ledger.checkpointing()},
-             {"stalled", ledger.stalled()},
-             {"finishing", ledger.finishing()},
-             {"stopping", ledger.stopping()}}) {
+    for (const auto& [what, amount] : UsesOf(ledger)) {
       seconds.Add({{"queue", queue}, {"use", what}}, amount);
     }
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "server/store/stored_job.h"
 #include "server/store/timestamps.h"
 
 namespace longlora::server {
@@ -75,8 +76,9 @@ void CloseLedger(LastStretch last, absl::Time now, const LedgerFacts& facts,
 }
 
 double TotalOf(const v1::DeviceLedger& ledger) {
-  return ledger.preparing() + ledger.training() + ledger.recomputed() + ledger.evaluating() +
-         ledger.checkpointing() + ledger.stalled() + ledger.finishing() + ledger.stopping();
+  double total = 0.0;
+  for (const auto& [use, seconds] : UsesOf(ledger)) total += seconds;
+  return total;
 }
 
 }  // namespace longlora::server

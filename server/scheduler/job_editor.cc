@@ -212,10 +212,11 @@ absl::Status JobEditor::EndAttempt(const Verdict& verdict, absl::Time retry_time
 }
 
 absl::Status JobEditor::RecordEvents(const std::vector<v1::JobEvent>& events) {
+  const LedgerFacts facts = LedgerFactsOf(job_);
   for (v1::JobEvent event : events) {
     event.set_attempt(PresentAttempt(job_));
     UpdateProgress(event, transaction_.cursor.progress);
-    AccountEvent(event, now_, LedgerFactsOf(job_), transaction_.cursor.progress);
+    AccountEvent(event, now_, facts, transaction_.cursor.progress);
     const bool prepared = event.has_prepared();
     Append(std::move(event));
     ++transaction_.cursor.acknowledged_sequence;

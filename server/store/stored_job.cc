@@ -11,15 +11,22 @@ bool IsFinal(v1::FineTuneJob::State state) {
 
 std::string EtagOf(int64_t revision) { return absl::StrCat(revision); }
 
+std::map<std::string, double> UsesOf(const v1::DeviceLedger& ledger) {
+  std::map<std::string, double> uses;
+  const google::protobuf::Descriptor& classes = *v1::DeviceLedger::descriptor();
+  for (int i = 0; i < classes.field_count(); ++i) {
+    uses[classes.field(i)->name()] = ledger.GetReflection()->GetDouble(ledger, classes.field(i));
+  }
+  return uses;
+}
+
 void AddLedger(const v1::DeviceLedger& part, v1::DeviceLedger& sum) {
-  sum.set_preparing(sum.preparing() + part.preparing());
-  sum.set_training(sum.training() + part.training());
-  sum.set_recomputed(sum.recomputed() + part.recomputed());
-  sum.set_evaluating(sum.evaluating() + part.evaluating());
-  sum.set_checkpointing(sum.checkpointing() + part.checkpointing());
-  sum.set_stalled(sum.stalled() + part.stalled());
-  sum.set_finishing(sum.finishing() + part.finishing());
-  sum.set_stopping(sum.stopping() + part.stopping());
+  const google::protobuf::Descriptor& classes = *v1::DeviceLedger::descriptor();
+  const google::protobuf::Reflection& fields = *sum.GetReflection();
+  for (int i = 0; i < classes.field_count(); ++i) {
+    const google::protobuf::FieldDescriptor* field = classes.field(i);
+    fields.SetDouble(&sum, field, fields.GetDouble(sum, field) + fields.GetDouble(part, field));
+  }
 }
 
 v1::FineTuneJob ToFineTuneJob(const StoredJob& job) {

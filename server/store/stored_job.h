@@ -3,6 +3,7 @@
 #define LONGLORA_SERVER_STORE_STORED_JOB_H_
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -56,6 +57,9 @@ bool IsFinal(v1::FineTuneJob::State state);
 // The job as its users see it: record, progress, etag and last_event_sequence; without
 // schedule_reason, which only the scheduler knows.
 v1::FineTuneJob ToFineTuneJob(const StoredJob& job);
+
+// Device-seconds by class, like "training"; every class.
+std::map<std::string, double> UsesOf(const v1::DeviceLedger& ledger);
 
 // Adds each class of `part` to that of `sum`.
 void AddLedger(const v1::DeviceLedger& part, v1::DeviceLedger& sum);

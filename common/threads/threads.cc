@@ -24,6 +24,7 @@ class MachineThreads : public Threads {
              absl::Duration timeout) override ABSL_NO_THREAD_SAFETY_ANALYSIS {
     return mutex->AwaitWithTimeout(condition, timeout);
   }
+  void Yield() override { std::this_thread::yield(); }
 };
 
 std::atomic<Threads*> replaced = nullptr;

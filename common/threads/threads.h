@@ -30,6 +30,7 @@ class Threads {
   // As absl::Mutex::AwaitWithTimeout; the caller holds `mutex` and no other.
   virtual bool Await(absl::Mutex* mutex, const absl::Condition& condition,
                      absl::Duration timeout) = 0;
+  virtual void Yield() = 0;
 
   static Threads& Current();
   // nullptr: the machine's again. Only while nothing runs on the former.
@@ -52,6 +53,9 @@ inline bool AwaitWithTimeout(absl::Mutex* mutex, const absl::Condition& conditio
                              absl::Duration timeout) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
   return Threads::Current().Await(mutex, condition, timeout);
 }
+// Where others may well come between what the caller knows and what it does about it; it holds no
+// lock that they want. The simulator lets them.
+inline void Yield() { Threads::Current().Yield(); }
 inline void Await(absl::Mutex* mutex, const absl::Condition& condition)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
   Threads::Current().Await(mutex, condition, absl::InfiniteDuration());

@@ -52,6 +52,7 @@ struct PlacementRequest {
   absl::string_view queue = kDefaultQueue;
   int32_t priority = 0;
   int64_t order = 0;  // of creation
+  int64_t stay = 0;   // which time the job waits; the caller's, to know it again
   absl::string_view base_model;
   absl::string_view initial_adapter;  // empty: none
   std::vector<absl::string_view> worker_labels;
@@ -74,19 +75,21 @@ struct PlacementWorker {
   std::vector<std::string> labels = {};
 };
 
-// A job that has devices, also one on a worker that can be given none; views are the caller's.
+// A job that has devices, also one on a worker that can be given none.
 struct RunningJob {
-  absl::string_view id;
-  absl::string_view queue = kDefaultQueue;
+  std::string id;
+  std::string queue = std::string(kDefaultQueue);
   int32_t priority = 0;
-  absl::string_view worker;  // id
-  absl::string_view device_kind;
+  std::string worker;  // id
+  std::string device_kind;
   int32_t device_count = 1;
   bool leaving = false;  // it was asked to end: its devices come free without more ado
   // What its devices have computed and would compute again: since its last checkpoint, or its
   // start.
   absl::Duration unsaved;
   absl::Duration run_time;  // of its present attempt
+  // How long that will still need; infinite: cannot be told.
+  absl::Duration remaining = absl::InfiniteDuration();
 };
 
 struct PlacementInput {

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "server/scheduler/placement.h"
 #include "server/scheduler/queue_shares.h"
 #include "server/store/timestamps.h"
 
@@ -43,6 +42,16 @@ std::map<std::string, double, std::less<>> QueueUsage::At(absl::Time now) const 
   const double worth = WorthOf(now - at_, half_life_);
   for (auto& [queue, seconds] : used) seconds *= worth;
   return used;
+}
+
+std::map<std::string, double, std::less<>> UsageAt(absl::Time now, const QueueUsage& ended,
+                                                   const std::vector<RunningJob>& running) {
+  std::map<std::string, double, std::less<>> usage = ended.At(now);
+  for (const RunningJob& job : running) {
+    usage[job.queue] +=
+        DecayedUse(job.device_count, now - job.run_time, now, now, ended.half_life());
+  }
+  return usage;
 }
 
 }  // namespace longlora::server

@@ -5,10 +5,12 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "longlora/v1/fine_tune_job.pb.h"
+#include "server/scheduler/placement.h"
 
 namespace longlora::server {
 
@@ -32,6 +34,10 @@ class QueueUsage {
   absl::Time at_ = absl::UnixEpoch();  // when `used_` counts as it says
   std::map<std::string, double, std::less<>> used_;
 };
+
+// What every queue has used at `now`: `ended`, and what those that run have had so far.
+std::map<std::string, double, std::less<>> UsageAt(absl::Time now, const QueueUsage& ended,
+                                                   const std::vector<RunningJob>& running);
 
 }  // namespace longlora::server
 

@@ -92,17 +92,20 @@ void Scheduler::Index(LiveJob& live, Moment now) {
   CountJob(live, 1);
   NoteAttempt(live, now);
   if (job.state() == v1::FineTuneJob::QUEUED) {
-    queued_[live.job.order] = &live;
-    live.retry_at = now.monotonic;
+    common::MonotonicTime retry_at = now.monotonic;
     if (live.job.record.has_retry_time()) {
       // The date may have jumped since; a back-off never grows by that.
       const absl::Duration left = FromTimestamp(live.job.record.retry_time()) - now.date;
-      live.retry_at =
-          now.monotonic + std::clamp(left, absl::ZeroDuration(), options_.back_off.maximum);
-      retry_times_.insert(live.retry_at.since_start());
+      retry_at = now.monotonic + std::clamp(left, absl::ZeroDuration(), options_.back_off.maximum);
+      retry_times_.insert(retry_at.since_start());
     }
+    queued_[live.job.order] = &live;
+    live.stay = ++newest_stay_;
+    queue_changes_.push_back(
+        {live.job.order, live.stay, ToQueueEntry(live.job, live.stay, retry_at)});
     placement_due_ = true;
   } else if (HasActiveAttempt(job.state())) {
+    active_[live.job.order] = &live;
     const auto& devices = live.job.record.attempts().rbegin()->device_ids();
     workers_.Hold(absl::StripPrefix(job.attempts().rbegin()->worker(), "workers/"), live.job.id,
                   {devices.begin(), devices.end()});
@@ -124,8 +127,13 @@ void Scheduler::Unindex(LiveJob& live) {
   const v1::FineTuneJob& job = live.job.record.job();
   CountJob(live, -1);
   if (job.state() == v1::FineTuneJob::QUEUED) {
+    if (const WaitingList::Entry* waiting = FindWaiting(live); waiting != nullptr) {
+      --waiting_by_reason_[waiting->reason];
+    }
     queued_.erase(live.job.order);
+    queue_changes_.push_back({live.job.order, live.stay, std::nullopt});
   } else if (HasActiveAttempt(job.state())) {
+    active_.erase(live.job.order);
     workers_.Release(absl::StripPrefix(job.attempts().rbegin()->worker(), "workers/"), live.job.id);
   }
 }
@@ -139,7 +147,6 @@ Scheduler::Handed Scheduler::Apply(LiveJob& live, JobEditor editor, Moment now) 
   } else {
     Unindex(live);
     live.job = editor.job();
-    live.wait.reset();
     Index(live, now);
     if (before != v1::FineTuneJob::STATE_UNSPECIFIED) --jobs_by_state_[before];
     ++jobs_by_state_[editor.state()];

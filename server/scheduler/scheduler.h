@@ -39,12 +39,13 @@
 #include "server/scheduler/answer.h"
 #include "server/scheduler/failure_policy.h"
 #include "server/scheduler/job_editor.h"
+#include "server/scheduler/job_queue.h"
 #include "server/scheduler/job_state_machine.h"
 #include "server/scheduler/placement.h"
 #include "server/scheduler/queue_usage.h"
 #include "server/scheduler/scheduler_options.h"
 #include "server/scheduler/scheduler_snapshot.h"
-#include "server/scheduler/start_estimate.h"
+#include "server/scheduler/waiting_list.h"
 #include "server/scheduler/worker_registry.h"
 #include "server/store/job_store.h"
 
@@ -199,13 +200,10 @@ class Scheduler {
  private:
   struct LiveJob {
     StoredJob job;
-    CommitTicket pending;            // of its newest change
-    int64_t epoch = 0;               // counts how often it was taken back to what the store holds
-    common::MonotonicTime retry_at;  // a QUEUED job is not placed before
-    std::optional<WaitReason> wait;  // of a QUEUED job, as the last placement saw it
-    int32_t jobs_ahead = 0;
-    std::optional<absl::Time> estimated_start;
-    int32_t attempt = 0;                  // the newest, of which the next is known
+    CommitTicket pending;  // of its newest change
+    int64_t epoch = 0;     // counts how often it was taken back to what the store holds
+    int64_t stay = 0;      // in the queue, the newest; see QueueEntry
+    int32_t attempt = 0;   // the newest, of which the next is known
     common::MonotonicTime attempt_start;  // as far as it was seen by this server
   };
   // What the jobs of a queue have and want.
@@ -213,11 +211,6 @@ class Scheduler {
     std::map<std::string, int32_t, std::less<>> devices;  // held, by kind
     int32_t running = 0;
     int32_t queued = 0;
-  };
-  // How long the devices of each worker and kind will still be in use.
-  struct BusyWorkers {
-    std::vector<BusyDevices> pools;
-    std::map<std::pair<absl::string_view, absl::string_view>, size_t> indices;  // worker, kind
   };
   // A change handed to the store, to be awaited outside the lock.
   struct Handed {
@@ -230,6 +223,20 @@ class Scheduler {
   struct Moment {
     absl::Time date;
     common::MonotonicTime monotonic;
+  };
+  // What a report of a worker came to, and what the answer to it waits for.
+  struct Told {
+    std::vector<Handed> handed;
+    std::vector<CommitTicket> tickets;
+    bool goodbye = false;  // the worker has ended
+  };
+  // What placement is told, as it was at one moment; the queue by its changes since the one before.
+  struct PlacementView {
+    Moment now;
+    std::vector<QueueChange> queue_changes;
+    std::vector<PlacementWorker> workers;
+    std::vector<RunningJob> running;
+    QueueUsage usage;  // of ended attempts
   };
   // A job and what only the scheduler knows of it.
   struct Sight {
@@ -288,6 +295,12 @@ class Scheduler {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // scheduler_synchronize.cc
+  absl::Status TakeReport(const worker::v1::SynchronizeRequest& request, Told& told)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<worker::v1::SynchronizeResponse> Tell(
+      const worker::v1::SynchronizeRequest& request, Told& told) ABSL_LOCKS_EXCLUDED(mutex_);
+  // UNAVAILABLE while what is in memory of some jobs never was and must not be told.
+  absl::Status CheckRead() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ReadReport(const worker::v1::SynchronizeRequest& request, Moment now,
                   std::vector<Handed>& handed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   worker::v1::SynchronizeResponse DesiredState(absl::string_view worker)
@@ -304,27 +317,35 @@ class Scheduler {
 
   // scheduler_planning.cc
   absl::Status LoadUsage() ABSL_LOCKS_EXCLUDED(mutex_);
-  PlacementInput DescribePlacement(Moment now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Begins a placement, after the one that may be under way; nullopt: none is due.
+  std::optional<PlacementView> BeginPlacement() ABSL_LOCKS_EXCLUDED(mutex_);
   std::vector<RunningJob> DescribeRunning(Moment now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  std::map<std::string, double, std::less<>> UsageAt(Moment now)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes in why jobs wait.
-  void NoteWaiting(const PlacementInput& input, const PlacementPlan& plan, Moment now)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void EstimateWaiting(const PlacementInput& input, Moment now)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  BusyWorkers DescribeBusy(const PlacementInput& input) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void NoteWaiting(std::shared_ptr<const WaitingList> waiting) ABSL_LOCKS_EXCLUDED(mutex_);
+  // As the last placement saw it; nullptr: none did.
+  const WaitingList::Entry* FindWaiting(const LiveJob& live) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // scheduler_queues.cc
   // Counts the job in, or out of, its queue.
   void CountJob(const LiveJob& live, int32_t sign) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  std::string WaitMessage(const LiveJob& live) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::string WaitMessage(WaitReason reason, const v1::FineTuneSpec& spec)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   v1::Queue DescribeQueue(const std::string& name, double usage)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // scheduler_reconcile.cc
   void ExpireLeases(Moment now, std::vector<Handed>& handed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Place(Moment now, std::vector<Handed>& handed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Plans without the lock, so that nobody waits for a long queue to be looked at, and then does
+  // what of the plan is still possible. One at a time.
+  void Place(std::vector<Handed>& handed) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Preempt(const PlacementPlan& plan, std::vector<Handed>& handed) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Assign(const PlacementInput& input, const PlacementPlan& plan, std::vector<Handed>& handed)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // False: the job waits no more, or the worker has not what was planned.
+  void EndPlacement(common::MonotonicTime begin, absl::Duration retry_after)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  bool AssignOne(const PlacementRequest& request, const PlacedJob& placed, Moment now,
+                 std::vector<Handed>& handed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Evicts attempts that are not ready in time, and those of jobs that had their time.
   void EnforceLimits(Moment now, std::vector<Handed>& handed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void ForgetOldWorkers(Moment now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -336,7 +357,11 @@ class Scheduler {
   // By id. A final job leaves when that is durable; from then on the store alone has it.
   std::map<std::string, LiveJob, std::less<>> live_jobs_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::string, std::less<>> ids_by_request_id_ ABSL_GUARDED_BY(mutex_);
-  std::map<int64_t, LiveJob*> queued_ ABSL_GUARDED_BY(mutex_);  // by order; into live_jobs_
+  // Into live_jobs_, by order: the jobs that wait, and those that have devices.
+  std::map<int64_t, LiveJob*> queued_ ABSL_GUARDED_BY(mutex_);
+  std::map<int64_t, LiveJob*> active_ ABSL_GUARDED_BY(mutex_);
+  std::vector<QueueChange> queue_changes_ ABSL_GUARDED_BY(mutex_);  // that job_queue_ lacks
+  int64_t newest_stay_ ABSL_GUARDED_BY(mutex_) = 0;
   // When back-offs end; may hold times of jobs that wait no more.
   std::multiset<absl::Duration> retry_times_ ABSL_GUARDED_BY(mutex_);
   // Changes of jobs whose outcome is not yet known or not yet acted upon, by serial.
@@ -347,9 +372,13 @@ class Scheduler {
   WorkerRegistry workers_ ABSL_GUARDED_BY(mutex_);
   int64_t newest_order_ ABSL_GUARDED_BY(mutex_) = 0;
   bool placement_due_ ABSL_GUARDED_BY(mutex_) = true;
+  bool placing_ ABSL_GUARDED_BY(mutex_) = false;                  // somebody is about it
+  JobQueue job_queue_;                                            // of whoever set placing_
   common::MonotonicTime next_placement_ ABSL_GUARDED_BY(mutex_);  // not before
-  // Orders of the jobs that wait, as the last placement would take them.
-  std::vector<int64_t> waiting_ ABSL_GUARDED_BY(mutex_);
+  // What the last placement told of those that wait, and how many of them still do.
+  std::shared_ptr<const WaitingList> waiting_ ABSL_GUARDED_BY(mutex_) =
+      std::make_shared<WaitingList>();
+  std::map<WaitReason, int64_t> waiting_by_reason_ ABSL_GUARDED_BY(mutex_);
   QueueUsage usage_ ABSL_GUARDED_BY(mutex_);  // of ended attempts
   std::map<std::string, QueueCount, std::less<>> queue_counts_ ABSL_GUARDED_BY(mutex_);
   common::MonotonicTime next_limit_check_ ABSL_GUARDED_BY(mutex_);

@@ -1,4 +1,5 @@
 // The queues as their users see them, and why a job waits.
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -34,12 +35,11 @@ void Scheduler::CountJob(const LiveJob& live, int32_t sign) {
   if (count.running == 0 && count.queued == 0) queue_counts_.erase(queue);
 }
 
-std::string Scheduler::WaitMessage(const LiveJob& live) {
-  const v1::FineTuneSpec& spec = live.job.record.job().spec();
+std::string Scheduler::WaitMessage(WaitReason reason, const v1::FineTuneSpec& spec) {
   const absl::string_view queue = QueueOf(spec);
   const std::string devices =
       absl::StrCat(DeviceCountOf(spec), " ", DeviceKindOf(spec), " device(s)");
-  switch (*live.wait) {
+  switch (reason) {
     case WaitReason::kNoWorker:
       return "no worker is connected, or all are cordoned";
     case WaitReason::kNoModel:
@@ -102,7 +102,9 @@ v1::Queue Scheduler::DescribeQueue(const std::string& name, double usage) {
 
 std::vector<v1::Queue> Scheduler::ListQueues() {
   absl::MutexLock lock(&mutex_);
-  std::map<std::string, double, std::less<>> usage = UsageAt(Now());
+  const Moment now = Now();
+  std::map<std::string, double, std::less<>> usage =
+      UsageAt(now.date, usage_, DescribeRunning(now));
   for (const auto& [name, config] : options_.queues.queues) usage.try_emplace(name, 0.0);
   for (const auto& [name, count] : queue_counts_) usage.try_emplace(name, 0.0);
   std::vector<v1::Queue> queues;
@@ -114,13 +116,11 @@ std::vector<v1::Queue> Scheduler::ListQueues() {
     queues.push_back(DescribeQueue(name, seconds));
     by_name[name] = &queues.back();
   }
-  for (const auto& [worker, known] : workers_.workers()) {
-    for (const auto& [id, devices] : known.held) {
-      const StoredJob& job = FindLive(id)->job;
-      const auto found = by_name.find(QueueOf(job.record.job().spec()));
-      if (found == by_name.end() || !job.cursor.progress.has_ledger()) continue;
-      AddLedger(job.cursor.progress.ledger(), *found->second->mutable_ledger());
-    }
+  for (const auto& [order, live] : active_) {
+    const StoredJob& job = live->job;
+    const auto found = by_name.find(QueueOf(job.record.job().spec()));
+    if (found == by_name.end() || !job.cursor.progress.has_ledger()) continue;
+    AddLedger(job.cursor.progress.ledger(), *found->second->mutable_ledger());
   }
   return queues;
 }
@@ -133,22 +133,21 @@ absl::StatusOr<QueuedJobPage> Scheduler::ListQueuedJobs(absl::string_view queue,
     return rpc::MakeError(absl::StatusCode::kNotFound, absl::StrCat("there is no queue ", queue),
                           {"QUEUE_NOT_FOUND", {{"queue", std::string(queue)}}, {}});
   }
-  int32_t place = 0;
-  int32_t seen = 0;
-  for (const int64_t order : waiting_) {
-    const auto found = queued_.find(order);
-    if (found == queued_.end()) continue;  // placed or ended since
-    ++place;
+  // A long list is not walked under the lock: only the jobs of the page are looked up.
+  const WaitingList& list = *waiting_;
+  const std::vector<uint32_t>* const of_queue = queue.empty() ? nullptr : &list.OfQueue(queue);
+  const size_t size = of_queue == nullptr ? list.entries().size() : of_queue->size();
+  const size_t begin = std::min(static_cast<size_t>(offset), size);
+  const size_t end = std::min(begin + static_cast<size_t>(limit), size);
+  if (end < size) page.next_offset = static_cast<int32_t>(end);
+  for (size_t i = begin; i < end; ++i) {
+    const size_t index = of_queue == nullptr ? i : (*of_queue)[i];
+    const auto found = queued_.find(list.entries()[index].order);
+    if (found == queued_.end() || FindWaiting(*found->second) == nullptr) continue;  // not any more
     const v1::FineTuneJob view = View(*found->second);
     const v1::FineTuneSpec& spec = view.spec();
-    if (!queue.empty() && QueueOf(spec) != queue) continue;
-    if (seen++ < offset) continue;
-    if (static_cast<int32_t>(page.jobs.size()) == limit) {
-      page.next_offset = offset + limit;
-      break;
-    }
     v1::QueuedJob& entry = page.jobs.emplace_back();
-    entry.set_place(place);
+    entry.set_place(static_cast<int32_t>(index) + 1);
     entry.set_job(view.name());
     entry.set_display_name(spec.display_name());
     entry.set_queue(std::string(QueueOf(spec)));

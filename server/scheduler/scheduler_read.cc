@@ -14,14 +14,15 @@
 namespace longlora::server {
 v1::FineTuneJob Scheduler::View(const LiveJob& live) {
   v1::FineTuneJob view = ToFineTuneJob(live.job);
-  if (view.state() == v1::FineTuneJob::QUEUED && live.wait.has_value()) {
-    v1::ScheduleReason& reason = *view.mutable_schedule_reason();
-    reason.set_code(std::string(WaitReasonCode(*live.wait)));
-    reason.set_message(WaitMessage(live));
-    reason.set_jobs_ahead(live.jobs_ahead);
-    if (live.estimated_start.has_value()) {
-      *reason.mutable_estimated_start_time() = ToTimestamp(*live.estimated_start);
-    }
+  if (view.state() != v1::FineTuneJob::QUEUED) return view;
+  const WaitingList::Entry* waiting = FindWaiting(live);
+  if (waiting == nullptr) return view;
+  v1::ScheduleReason& reason = *view.mutable_schedule_reason();
+  reason.set_code(std::string(WaitReasonCode(waiting->reason)));
+  reason.set_message(WaitMessage(waiting->reason, view.spec()));
+  reason.set_jobs_ahead(waiting->jobs_ahead);
+  if (waiting->estimated_start < absl::InfiniteFuture()) {
+    *reason.mutable_estimated_start_time() = ToTimestamp(waiting->estimated_start);
   }
   return view;
 }
@@ -144,10 +145,8 @@ SchedulerSnapshot Scheduler::Snapshot() {
 
   absl::MutexLock lock(&mutex_);
   for (const auto& [state, count] : jobs_by_state_) snapshot.jobs_by_state[state] = count;
-  for (const auto& [order, live] : queued_) {
-    if (live->wait.has_value()) {
-      ++snapshot.queued_by_reason[std::string(WaitReasonCode(*live->wait))];
-    }
+  for (const auto& [reason, count] : waiting_by_reason_) {
+    snapshot.queued_by_reason[std::string(WaitReasonCode(reason))] = count;
   }
   if (!queued_.empty()) {
     snapshot.oldest_queued_time =

@@ -1,5 +1,7 @@
 // What happens without a caller: leases lapse, back-offs end, jobs are placed.
 #include <algorithm>
+#include <memory>
+#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,10 +14,12 @@
 namespace longlora::server {
 namespace {
 
-// A pass looks at the whole queue under the lock, so a long queue must not be looked at for every
-// job that comes or goes: passes take a tenth of the time, and each places all that there is room
-// for.
+// A pass looks at the whole queue, so a long queue must not be looked at for every job that comes
+// or goes: passes take a tenth of the time, and each places all that there is room for.
 constexpr int kRestPerPlacement = 9;
+
+// After so many others get the lock.
+constexpr size_t kAssignmentsPerHold = 50;
 
 // How often limits of time are looked at; they are of minutes and more.
 constexpr absl::Duration kLimitCheckInterval = absl::Seconds(1);
@@ -32,8 +36,8 @@ void Scheduler::Tick() {
     ForgetOldWorkers(now);
     Drain(now, handed);
     EnforceLimits(now, handed);
-    Place(now, handed);
   }
+  Place(handed);
   // A change that the store refused was taken back; the next tick tries again.
   Await(handed).IgnoreError();
 }
@@ -69,17 +73,14 @@ void Scheduler::ExpireLeases(Moment now, std::vector<Handed>& handed) {
 void Scheduler::EnforceLimits(Moment now, std::vector<Handed>& handed) {
   if (now.monotonic < next_limit_check_) return;
   next_limit_check_ = now.monotonic + kLimitCheckInterval;
-  for (const auto& [id, worker] : workers_.workers()) {
-    for (const auto& [job, devices] : worker.held) {
-      LiveJob& live = *FindLive(job);
-      const std::optional<v1::Eviction> limit =
-          BrokenLimit(live.job.record.job(), now.monotonic - live.attempt_start,
-                      options_.ready_timeout, options_.queues);
-      if (!limit.has_value()) continue;
-      JobEditor editor(live.job, now.date);
-      editor.Evict(limit->reason(), limit->message());
-      if (editor.changed()) handed.push_back(Apply(live, std::move(editor), now));
-    }
+  for (const auto& [order, live] : active_) {
+    const std::optional<v1::Eviction> limit =
+        BrokenLimit(live->job.record.job(), now.monotonic - live->attempt_start,
+                    options_.ready_timeout, options_.queues);
+    if (!limit.has_value()) continue;
+    JobEditor editor(live->job, now.date);
+    editor.Evict(limit->reason(), limit->message());
+    if (editor.changed()) handed.push_back(Apply(*live, std::move(editor), now));
   }
 }
 
@@ -91,38 +92,80 @@ void Scheduler::ForgetOldWorkers(Moment now) {
   }
 }
 
-void Scheduler::Place(Moment now, std::vector<Handed>& handed) {
-  while (!retry_times_.empty() && now.monotonic.since_start() >= *retry_times_.begin()) {
-    retry_times_.erase(retry_times_.begin());
-    placement_due_ = true;
-  }
-  if (!placement_due_ || now.monotonic < next_placement_) return;
-  placement_due_ = false;
-  const PlacementInput input = DescribePlacement(now);
+void Scheduler::Place(std::vector<Handed>& handed) {
+  std::optional<PlacementView> view = BeginPlacement();
+  if (!view.has_value()) return;
+  job_queue_.Take(std::move(view->queue_changes));
+  PlacementInput input;
+  input.jobs = job_queue_.Requests(view->now.monotonic);
+  input.usage = UsageAt(view->now.date, view->usage, view->running);
+  input.workers = std::move(view->workers);
+  input.running = std::move(view->running);
+  input.queues = &options_.queues;
   const PlacementPlan plan = PlanPlacement(input);
-  NoteWaiting(input, plan, now);
+  NoteWaiting(std::make_shared<WaitingList>(input, plan, view->now.date));
+  common::Yield();
+  Preempt(plan, handed);
+  Assign(input, plan, handed);
+  EndPlacement(view->now.monotonic, plan.retry_after);
+}
+
+void Scheduler::EndPlacement(common::MonotonicTime begin, absl::Duration retry_after) {
+  absl::MutexLock lock(&mutex_);
+  placing_ = false;
+  const common::MonotonicTime end = Now().monotonic;
+  next_placement_ = end + kRestPerPlacement * (end - begin);
+  if (retry_after < absl::InfiniteDuration()) {
+    retry_times_.insert((begin + retry_after).since_start());
+  }
+}
+
+void Scheduler::Preempt(const PlacementPlan& plan, std::vector<Handed>& handed) {
+  absl::MutexLock lock(&mutex_);
   for (const PreemptedJob& preempted : plan.preempted) {
-    LiveJob& live = *FindLive(preempted.job);
-    JobEditor editor(live.job, now.date);
+    LiveJob* const live = FindLive(preempted.job);
+    const LiveJob* const wants = FindLive(preempted.in_favor_of);
+    if (live == nullptr || wants == nullptr) continue;
+    if (wants->job.record.job().state() != v1::FineTuneJob::QUEUED) continue;
+    const Moment now = Now();
+    JobEditor editor(live->job, now.date);
     editor.Evict("PREEMPTED",
                  absl::StrCat("its devices are wanted for ", JobName(preempted.in_favor_of)));
     if (!editor.changed()) continue;
     ++counters_.jobs_preempted;
-    handed.push_back(Apply(live, std::move(editor), now));
+    handed.push_back(Apply(*live, std::move(editor), now));
   }
-  if (plan.retry_after < absl::InfiniteDuration()) {
-    retry_times_.insert((now.monotonic + plan.retry_after).since_start());
+}
+
+void Scheduler::Assign(const PlacementInput& input, const PlacementPlan& plan,
+                       std::vector<Handed>& handed) {
+  for (size_t next = 0; next < plan.placed.size();) {
+    absl::MutexLock lock(&mutex_);
+    const Moment now = Now();
+    const size_t end = std::min(next + kAssignmentsPerHold, plan.placed.size());
+    for (; next < end; ++next) {
+      const PlacedJob& placed = plan.placed[next];
+      if (!AssignOne(input.jobs[placed.request], placed, now, handed)) placement_due_ = true;
+    }
   }
-  for (const PlacedJob& placed : plan.placed) {
-    LiveJob& live = *FindLive(placed.job);
-    JobEditor editor(live.job, now.date);
-    const std::string& incarnation = workers_.Find(placed.worker)->record.incarnation();
-    // Only queued jobs were asked about, and those can be assigned.
-    if (!editor.Assign(placed.worker, incarnation, placed.device_ids).ok()) continue;
-    handed.push_back(Apply(live, std::move(editor), now));
+}
+
+bool Scheduler::AssignOne(const PlacementRequest& request, const PlacedJob& placed, Moment now,
+                          std::vector<Handed>& handed) {
+  const auto queued = queued_.find(request.order);
+  if (queued == queued_.end() || queued->second->stay != request.stay) return false;
+  const KnownWorker* const worker = workers_.Find(placed.worker);
+  if (worker == nullptr || !worker->takes_jobs() || !worker->HasFree(placed.device_ids)) {
+    return false;
   }
-  const common::MonotonicTime end = Now().monotonic;
-  next_placement_ = end + kRestPerPlacement * (end - now.monotonic);
+  LiveJob& live = *queued->second;
+  JobEditor editor(live.job, now.date);
+  // Only queued jobs were asked about, and those can be assigned.
+  if (!editor.Assign(placed.worker, worker->record.incarnation(), placed.device_ids).ok()) {
+    return false;
+  }
+  handed.push_back(Apply(live, std::move(editor), now));
+  return true;
 }
 
 }  // namespace longlora::server

@@ -66,55 +66,69 @@ std::optional<AttemptEnd> EndOfMissing(const StoredJob& job,
 
 Answer<worker::v1::SynchronizeResponse> Scheduler::BeginSynchronize(
     const worker::v1::SynchronizeRequest& request) {
-  std::vector<Handed> handed;
-  std::vector<CommitTicket> tickets;
-  worker::v1::SynchronizeResponse response;
-  {
-    absl::MutexLock lock(&mutex_);
-    // What is in memory of these jobs never was, and must not be told.
-    if (!unread_.empty()) {
-      return absl::UnavailableError("the server could not read its store; report again");
-    }
-    const Moment now = Now();
-    LONGLORA_ASSIGN_OR_RETURN(
-        const WorkerRegistry::Accepted accepted,
-        workers_.Report(request, now.date, now.monotonic + options_.lease_duration,
-                        options_.worker_retention / kContactStoresPerRetention));
-    if (accepted.must_store) {
-      tickets.push_back(
-          dependencies_.store->EnqueueWorker(workers_.Find(request.worker())->record));
-    }
-    placement_due_ = placement_due_ || accepted.offers_changed;
-    if (request.leaving()) {
-      Evict(request.worker(), "WORKER_LEFT",
-            absl::StrCat("workers/", request.worker(), " was told to end"), now, handed);
-    }
-    ReadReport(request, now, handed);
-    if (request.leaving() && workers_.Find(request.worker())->held.empty()) {
-      workers_.Leave(request.worker(), now.monotonic);
-    } else {
-      Place(now, handed);
-      response = DesiredState(request.worker());
-    }
-    // The answer rests on everything decided so far, by this call or another: what it lists and
-    // what it no longer lists. And on that no other server decides by now.
-    for (const auto& [serial, ticket] : in_flight_) tickets.push_back(ticket);
-    tickets.push_back(dependencies_.store->Confirm());
-  }
-  // The newest, so the last to be decided.
-  const CommitTicket last = tickets.back();
+  Told told;
+  LONGLORA_RETURN_IF_ERROR(TakeReport(request, told));
+  // A worker that has devices to spare is to hear at once what they are for.
+  if (!told.goodbye) Place(told.handed);
+  absl::StatusOr<worker::v1::SynchronizeResponse> response = Tell(request, told);
+  const CommitTicket last = told.tickets.back();
   return {last,
-          [this, handed = std::move(handed), tickets = std::move(tickets),
-           response =
-               std::move(response)]() mutable -> absl::StatusOr<worker::v1::SynchronizeResponse> {
-            LONGLORA_RETURN_IF_ERROR(Await(handed));
-            for (const CommitTicket& ticket : tickets) {
+          [this, told = std::move(told), response = std::move(response)]() mutable
+              -> absl::StatusOr<worker::v1::SynchronizeResponse> {
+            LONGLORA_RETURN_IF_ERROR(Await(told.handed));
+            for (const CommitTicket& ticket : told.tickets) {
               if (!ticket.Wait().ok()) {
                 return absl::UnavailableError("the server could not store its state; report again");
               }
             }
             return std::move(response);
           }};
+}
+
+absl::Status Scheduler::TakeReport(const worker::v1::SynchronizeRequest& request, Told& told) {
+  absl::MutexLock lock(&mutex_);
+  LONGLORA_RETURN_IF_ERROR(CheckRead());
+  const Moment now = Now();
+  LONGLORA_ASSIGN_OR_RETURN(
+      const WorkerRegistry::Accepted accepted,
+      workers_.Report(request, now.date, now.monotonic + options_.lease_duration,
+                      options_.worker_retention / kContactStoresPerRetention));
+  if (accepted.must_store) {
+    told.tickets.push_back(
+        dependencies_.store->EnqueueWorker(workers_.Find(request.worker())->record));
+  }
+  placement_due_ = placement_due_ || accepted.offers_changed;
+  if (request.leaving()) {
+    Evict(request.worker(), "WORKER_LEFT",
+          absl::StrCat("workers/", request.worker(), " was told to end"), now, told.handed);
+  }
+  ReadReport(request, now, told.handed);
+  told.goodbye = request.leaving() && workers_.Find(request.worker())->held.empty();
+  if (told.goodbye) workers_.Leave(request.worker(), now.monotonic);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<worker::v1::SynchronizeResponse> Scheduler::Tell(
+    const worker::v1::SynchronizeRequest& request, Told& told) {
+  absl::MutexLock lock(&mutex_);
+  // The answer rests on everything decided so far, by this call or another: what it lists and what
+  // it no longer lists. And on that no other server decides by now. The newest ticket comes last,
+  // so it is the last to be decided.
+  for (const auto& [serial, ticket] : in_flight_) told.tickets.push_back(ticket);
+  told.tickets.push_back(dependencies_.store->Confirm());
+  if (told.goodbye) return worker::v1::SynchronizeResponse();
+  // Much may have happened while jobs were placed.
+  LONGLORA_RETURN_IF_ERROR(CheckRead());
+  const KnownWorker* const worker = workers_.Find(request.worker());
+  if (worker == nullptr || worker->record.incarnation() != request.incarnation()) {
+    return absl::UnavailableError("another process has taken the worker's name; report again");
+  }
+  return DesiredState(request.worker());
+}
+
+absl::Status Scheduler::CheckRead() const {
+  if (unread_.empty()) return absl::OkStatus();
+  return absl::UnavailableError("the server could not read its store; report again");
 }
 
 void Scheduler::ReadReport(const worker::v1::SynchronizeRequest& request, Moment now,

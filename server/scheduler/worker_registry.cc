@@ -151,6 +151,16 @@ bool SameButContact(internal::v1::WorkerRecord a, internal::v1::WorkerRecord b) 
 
 }  // namespace
 
+bool KnownWorker::HasFree(const std::vector<std::string>& device_ids) const {
+  std::set<absl::string_view> free;
+  for (const v1::Device& device : record.worker().devices()) free.insert(device.id());
+  for (const auto& [job, devices] : held) {
+    for (const std::string& device : devices) free.erase(device);
+  }
+  return std::all_of(device_ids.begin(), device_ids.end(),
+                     [&](const std::string& device) { return free.contains(device); });
+}
+
 void WorkerRegistry::Restore(internal::v1::WorkerRecord record, common::MonotonicTime lease_end) {
   const std::string id(absl::StripPrefix(record.worker().name(), "workers/"));
   KnownWorker& worker = workers_[id];

@@ -29,6 +29,8 @@ struct KnownWorker {
 
   // Whether it may be given jobs now.
   bool takes_jobs() const { return connected && open() && !leaving; }
+  // Whether it has these devices and no job does.
+  bool HasFree(const std::vector<std::string>& device_ids) const;
 
   internal::v1::WorkerRecord record;
   bool connected = false;  // has spoken since the server started, and its lease runs

@@ -14,6 +14,8 @@ Fibers* the_fibers = nullptr;
 
 // A dead process ends in a few steps a fiber.
 constexpr int64_t kDriveStepsMax = 1'000'000;
+// What lies before a Yield may have taken so long.
+constexpr absl::Duration kYieldMax = absl::Milliseconds(20);
 
 }  // namespace
 
@@ -148,6 +150,10 @@ bool Fibers::Await(absl::Mutex* mutex, const absl::Condition& condition,
   }
   mutex->Lock();
   return holds;
+}
+
+void Fibers::Yield() {
+  if (current_ != nullptr) Sleep(random_.Between(absl::ZeroDuration(), kYieldMax));
 }
 
 void Fibers::Resume(Fiber& fiber) {

@@ -45,6 +45,7 @@ class Fibers : public common::Threads {
   // common::Threads, for the process whose fiber calls.
   std::unique_ptr<Running> Start(std::function<void()> body) override;
   bool Await(absl::Mutex* mutex, const absl::Condition& condition, absl::Duration timeout) override;
+  void Yield() override;
 
   // Lives as long as this.
   Process* MakeProcess(std::string name);

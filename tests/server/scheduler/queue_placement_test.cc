@@ -46,9 +46,9 @@ class QueuePlacementTest : public ::testing::Test {
   RunningJob& Runs(const std::string& id, const std::string& queue, const std::string& worker,
                    int devices = 1, absl::Duration unsaved = absl::Minutes(1)) {
     RunningJob job;
-    job.id = Keep(id);
-    job.queue = Keep(queue);
-    job.worker = Keep(worker);
+    job.id = id;
+    job.queue = queue;
+    job.worker = worker;
     job.device_kind = "cpu";
     job.device_count = devices;
     job.unsaved = unsaved;

@@ -25,7 +25,7 @@ class FailingJobStore : public JobStore {
   bool holding = false;
   CommitTicket held;  // valid after has_held
   absl::Notification has_held;
-  std::function<void()> on_worker = [] {};  // called whenever a worker is stored
+  std::function<void()> on_confirm = [] {};  // called whenever a report is answered
 
   // While `keeping`, changes are kept for the test to store and to decide, in this order.
   std::atomic<bool> keeping = false;
@@ -55,7 +55,6 @@ class FailingJobStore : public JobStore {
     return inner_.Enqueue(std::move(transaction));
   }
   CommitTicket EnqueueWorker(internal::v1::WorkerRecord worker) override {
-    on_worker();
     return inner_.EnqueueWorker(std::move(worker));
   }
   CommitTicket EnqueueForgetWorker(std::string name) override {
@@ -68,6 +67,7 @@ class FailingJobStore : public JobStore {
     return inner_.ListEventLogs(query);
   }
   CommitTicket Confirm() override {
+    on_confirm();
     if (lost) return CommitTicket(absl::FailedPreconditionError("another server has the store"));
     return inner_.Confirm();
   }
@@ -240,21 +240,20 @@ TEST_F(SchedulerStoreFailureTest, AnswerWaitsForChangesOfOtherCallersThatItRests
   failing_->holding = true;
   std::thread user([&] { EXPECT_FALSE(scheduler_->Ask(JobTrigger::kCancel, job, "").ok()); });
   failing_->has_held.WaitForNotification();
-  // The worker reports meanwhile, with news, so that the store is called under the scheduler's
-  // lock: only from then on, so after the answer was worked out, the cancellation is refused.
+  // The worker reports meanwhile. Only from when the store is asked for the answer, which is under
+  // the lock under which it is worked out, the cancellation is refused.
   absl::Notification reporting;
-  failing_->on_worker = [&] { reporting.Notify(); };
+  failing_->on_confirm = [&] { reporting.Notify(); };
   std::thread disk([&] {
     reporting.WaitForNotification();
     failing_->held.Decide(absl::ResourceExhaustedError("disk full"));
   });
-  worker_.report().add_models("another");
   EXPECT_THAT(scheduler_->Synchronize(worker_.report()),
               StatusIs(absl::StatusCode::kUnavailable, "report again"));
   user.join();
   disk.join();
   failing_->holding = false;
-  failing_->on_worker = [] {};
+  failing_->on_confirm = [] {};
   ASSERT_THAT(Sync(worker_), SizeIs(1));
   EXPECT_EQ(Sync(worker_)[0].desired(), Assignment::RUN);
 }

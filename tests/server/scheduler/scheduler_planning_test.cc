@@ -1,0 +1,114 @@
+// Goal: a plan is made of what was; what is no longer so when it comes to be done is not done.
+// Method: the scheduler on a real store; what may come between happens where it says that it may.
+#include <functional>
+#include <thread>
+#include <utility>
+
+#include "common/threads/threads.h"
+#include "tests/server/scheduler/scheduler_fixture.h"
+
+namespace longlora::server {
+namespace {
+
+// The machine's threads, and somebody who comes between once.
+class Interloper : public common::Threads {
+ public:
+  Interloper() { common::Threads::Replace(this); }
+  ~Interloper() override { common::Threads::Replace(nullptr); }
+  std::unique_ptr<Running> Start(std::function<void()> body) override {
+    return machine_.Start(std::move(body));
+  }
+  bool Await(absl::Mutex* mutex, const absl::Condition& condition,
+             absl::Duration timeout) override ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    return machine_.Await(mutex, condition, timeout);
+  }
+  void Yield() override {
+    if (next != nullptr) std::exchange(next, nullptr)();
+  }
+
+  std::function<void()> next;
+
+ private:
+  common::Threads& machine_ = common::Threads::Current();
+};
+
+class SchedulerPlanningTest : public SchedulerWorkerFixture {
+ protected:
+  Interloper between_;
+};
+
+TEST_F(SchedulerPlanningTest, AJobCancelledMeanwhileIsNotAssigned) {
+  const std::string job = Submit();
+  between_.next = [&] { ASSERT_OK(scheduler_->Ask(JobTrigger::kCancel, job, "")); };
+  scheduler_->Tick();
+  EXPECT_EQ(StateOf(job), Job::CANCELLED);
+  EXPECT_THAT(Sync(worker_), IsEmpty());
+  EXPECT_EQ(scheduler_->Snapshot().queued_by_reason.at("WAITING_FOR_DEVICES"), 0);
+}
+
+TEST_F(SchedulerPlanningTest, AJobThatCameToWaitAgainIsPlannedAgain) {
+  const std::string job = Submit();
+  between_.next = [&] {
+    ASSERT_OK(scheduler_->Ask(JobTrigger::kPause, job, ""));
+    ASSERT_OK(scheduler_->Ask(JobTrigger::kResume, job, ""));
+  };
+  scheduler_->Tick();
+  EXPECT_EQ(StateOf(job), Job::QUEUED);
+  scheduler_->Tick();
+  EXPECT_EQ(StateOf(job), Job::PREPARING);
+}
+
+TEST_F(SchedulerPlanningTest, NothingIsAssignedToAWorkerThatWasCordonedMeanwhile) {
+  const std::string job = Submit();
+  between_.next = [&] { ASSERT_OK(scheduler_->SetScheduling("workers/a", v1::Worker::CORDONED)); };
+  scheduler_->Tick();
+  EXPECT_EQ(StateOf(job), Job::QUEUED);
+  scheduler_->Tick();
+  EXPECT_EQ(Get(job).schedule_reason().code(), "NO_WORKER");
+}
+
+TEST_F(SchedulerPlanningTest, DevicesThatTheWorkerNoLongerHasAreNotAssigned) {
+  Submit();
+  std::thread reporting;
+  between_.next = [&] {
+    worker_.report().mutable_devices(0)->set_id("cpu:other");
+    reporting = std::thread([&] { Sync(worker_); });
+    // The report is taken in at once; its answer waits for the plan.
+    while (scheduler_->ListWorkers()[0].devices(0).id() != "cpu:other") std::this_thread::yield();
+  };
+  scheduler_->Tick();
+  reporting.join();
+  const std::vector<Assignment> assignments = Sync(worker_);
+  ASSERT_THAT(assignments, SizeIs(1));
+  EXPECT_THAT(assignments[0].device_ids(), ElementsAre("cpu:other"));
+}
+
+TEST_F(SchedulerPlanningTest, WhoLeavesMeanwhileIsNotCountedAsWaiting) {
+  const std::string running = StartJob();
+  const std::string waiting = Submit();
+  const std::string leaving = Submit();
+  between_.next = [&] { ASSERT_OK(scheduler_->Ask(JobTrigger::kCancel, leaving, "")); };
+  scheduler_->Tick();
+  EXPECT_EQ(scheduler_->Snapshot().queued_by_reason.at("WAITING_FOR_DEVICES"), 1);
+  ASSERT_OK_AND_ASSIGN(const QueuedJobPage page, scheduler_->ListQueuedJobs("", 0, 10));
+  ASSERT_THAT(page.jobs, SizeIs(1));
+  EXPECT_EQ(page.jobs[0].job(), waiting);
+}
+
+// Users are answered while a plan is being made, and a worker's report waits for it, so that the
+// answer has what was planned.
+TEST_F(SchedulerPlanningTest, AReportWaitsForThePlanThatIsUnderWay) {
+  const std::string job = Submit();
+  std::vector<Assignment> assignments;
+  std::thread reporting;
+  between_.next = [&] {
+    EXPECT_EQ(StateOf(job), Job::QUEUED);
+    reporting = std::thread([&] { assignments = Sync(worker_); });
+  };
+  scheduler_->Tick();
+  reporting.join();
+  EXPECT_THAT(assignments, SizeIs(1));
+}
+
+}  // namespace
+}  // namespace longlora::server

@@ -1,6 +1,7 @@
 """Goal: a job on a GPU is the job on the CPU, alone and over NCCL. Method: the same tiny job on both, compared
 step by step. Runs only where there is an NVIDIA GPU; elsewhere ctest reports it as skipped."""
 
+import json
 import os
 import sys
 import unittest
@@ -29,6 +30,18 @@ class GpuTest(TrainerTestCase):
         cpu = self.complete(self.spec(training=training), "cpu")
         cuda = self.complete(self.spec(training=training, resources={"device": "cuda"}), "cuda")
         self.assert_alike(cuda, cpu, 3e-2)
+
+    def test_rows_of_one_document_and_of_many_equal_the_cpu(self):
+        """Attention has a kernel for a few long segments, and one for many short ones."""
+        for length, count in ((32, 24), (3, 240)):
+            with self.subTest(length=length):
+                (self.root / "training.jsonl").write_text("".join(
+                    json.dumps({"input_ids": [(7 * row + 3 * i * i) % 16 for i in range(length)]}) + "\n"
+                    for row in range(count)))
+                training = {"precision": "bf16"}
+                cpu = self.complete(self.spec(training=training), f"cpu-{length}")
+                cuda = self.complete(self.spec(training=training, resources={"device": "cuda"}), f"cuda-{length}")
+                self.assert_alike(cuda, cpu, 3e-2)
 
     def test_resume_on_cuda_goes_on(self):
         spec = self.spec(resources={"device": "cuda"}, checkpoint={"interval_steps": 5})

@@ -8,6 +8,10 @@ namespace {
 
 using torch::Tensor;
 
+Tensor Join(const std::vector<Tensor>& parts, int64_t dimension) {
+  return parts.size() == 1 ? parts.front() : torch::cat(parts, dimension);
+}
+
 // [B, h, run.count * run.length, D] -> [B * run.count, h, run.length, D]
 Tensor Fold(const Tensor& t, const SegmentRun& run) {
   return t.narrow(2, run.begin, run.count * run.length)
@@ -32,7 +36,8 @@ Tensor AttendHeads(const Tensor& q, const Tensor& k, const Tensor& v, const Bord
   for (const HeadPiece& piece : HeadPieces(q_begin, q_end, q.size(1), k.size(1))) {
     const int64_t share = (piece.q_end - piece.q_begin) / (piece.kv_end - piece.kv_begin);
     const auto paired = [&](const Tensor& t) {
-      return t.slice(1, piece.kv_begin, piece.kv_end).repeat_interleave(share, 1);
+      const Tensor own = t.slice(1, piece.kv_begin, piece.kv_end);
+      return share == 1 ? own : own.repeat_interleave(share, 1);
     };
     const Tensor q_piece = q.slice(1, piece.q_begin, piece.q_end);
     const Tensor k_piece = paired(k), v_piece = paired(v);
@@ -40,14 +45,16 @@ Tensor AttendHeads(const Tensor& q, const Tensor& k, const Tensor& v, const Bord
     for (const SegmentRun& run : SegmentRuns(borders)) {
       runs.push_back(AttendRun(q_piece, k_piece, v_piece, run));
     }
-    pieces.push_back(torch::cat(runs, 2));
+    pieces.push_back(Join(runs, 2));
   }
-  return torch::cat(pieces, 1);
+  return Join(pieces, 1);
 }
 
 Tensor AttendRows(const Tensor& q, const Tensor& k, const Tensor& v, const RowSegments& segments) {
   const int64_t num_heads = q.size(1), half = num_heads / 2;
-  if (half == 0) return AttendHeads(q, k, v, segments.shifted, 0, num_heads);
+  if (half == 0 || segments.unshifted == segments.shifted) {
+    return AttendHeads(q, k, v, segments.shifted, 0, num_heads);
+  }
   return torch::cat({AttendHeads(q, k, v, segments.unshifted, 0, half),
                      AttendHeads(q, k, v, segments.shifted, half, num_heads)},
                     1);

@@ -1,6 +1,7 @@
-// Causal attention inside segments, composed of differentiable ATen operations: for what the
-// kernels of segment_attention do not compute (fp32 on CUDA). Copies where those use views. Called
-// by SegmentAttention, which has checked the shapes; runs and is tested on every device. No state.
+// Causal attention inside segments, composed of differentiable ATen operations: on CUDA, where
+// PyTorch then chooses the kernel (segment_attention.cc says when). Copies where that one uses
+// views. Called by SegmentAttention, which has checked the shapes; runs and is tested on every
+// device. No state.
 #ifndef LONGLORA_WORKER_TRAINER_ATTENTION_COMPOSED_ATTENTION_H_
 #define LONGLORA_WORKER_TRAINER_ATTENTION_COMPOSED_ATTENTION_H_
 

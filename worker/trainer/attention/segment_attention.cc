@@ -17,6 +17,9 @@ using torch::Tensor;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+// A row of one document has at most three runs, its shifted heads' first and last group.
+constexpr size_t kComposedRunsMax = 4;
+
 // One causal kernel call over strided views: rows x segments of a run as the batch, a piece of the
 // heads.
 struct Call {
@@ -191,6 +194,15 @@ Tensor CudaAttention(const Tensor& q, const Tensor& k, const Tensor& v,
   return torch::cat(parts, 1).view({num_rows, num_tokens, num_heads, q.size(3)}).transpose(1, 2);
 }
 
+// Of a row and a half of the heads.
+size_t MostRuns(const std::vector<RowSegments>& segments) {
+  size_t most = 0;
+  for (const RowSegments& row : segments) {
+    most = std::max({most, SegmentRuns(row.unshifted).size(), SegmentRuns(row.shifted).size()});
+  }
+  return most;
+}
+
 void CheckShapes(const Tensor& q, const Tensor& k, const Tensor& v,
                  const std::vector<RowSegments>& segments) {
   TORCH_CHECK(q.dim() == 4 && k.dim() == 4 && v.sizes() == k.sizes(),
@@ -217,8 +229,10 @@ torch::Tensor SegmentAttention(const torch::Tensor& q, const torch::Tensor& k,
   CheckShapes(q, k, v, segments);
   if (q.is_cuda()) {
     const bool half = q.scalar_type() == torch::kBFloat16 || q.scalar_type() == torch::kHalf;
-    // Flash attention has no kernel for fp32.
-    return half ? CudaAttention(q, k, v, segments) : ComposedAttention(q, k, v, segments);
+    // Flash attention of variable lengths has no kernel for fp32, and where there are but a few
+    // runs, as in rows of one document, the kernel that PyTorch chooses is faster on a new GPU.
+    return half && MostRuns(segments) > kComposedRunsMax ? CudaAttention(q, k, v, segments)
+                                                         : ComposedAttention(q, k, v, segments);
   }
   return CpuFunction::apply(q, k, v, MakePlan(q, k, segments));
 }

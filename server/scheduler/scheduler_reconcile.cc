@@ -18,7 +18,7 @@ namespace {
 // or goes: passes take a tenth of the time, and each places all that there is room for.
 constexpr int kRestPerPlacement = 9;
 
-// After so many others get the lock.
+// After so many, others get the lock.
 constexpr size_t kAssignmentsPerHold = 50;
 
 // How often limits of time are looked at; they are of minutes and more.
@@ -103,8 +103,8 @@ void Scheduler::Place(std::vector<Handed>& handed) {
   input.running = std::move(view->running);
   input.queues = &options_.queues;
   const PlacementPlan plan = PlanPlacement(input);
-  NoteWaiting(std::make_shared<WaitingList>(input, plan, view->now.date));
   common::Yield();
+  NoteWaiting(std::make_shared<WaitingList>(input, plan, view->now.date));
   Preempt(plan, handed);
   Assign(input, plan, handed);
   EndPlacement(view->now.monotonic, plan.retry_after);

@@ -43,7 +43,16 @@ TEST_F(SchedulerPlanningTest, AJobCancelledMeanwhileIsNotAssigned) {
   scheduler_->Tick();
   EXPECT_EQ(StateOf(job), Job::CANCELLED);
   EXPECT_THAT(Sync(worker_), IsEmpty());
-  EXPECT_EQ(scheduler_->Snapshot().queued_by_reason.at("WAITING_FOR_DEVICES"), 0);
+}
+
+TEST_F(SchedulerPlanningTest, DevicesPlannedForAJobThatLeavesAreForTheNext) {
+  const std::string job = Submit();
+  const std::string next = Submit();
+  between_.next = [&] { ASSERT_OK(scheduler_->Ask(JobTrigger::kCancel, job, "")); };
+  scheduler_->Tick();
+  EXPECT_EQ(StateOf(next), Job::QUEUED);
+  scheduler_->Tick();
+  EXPECT_EQ(StateOf(next), Job::PREPARING);
 }
 
 TEST_F(SchedulerPlanningTest, AJobThatCameToWaitAgainIsPlannedAgain) {
@@ -87,12 +96,55 @@ TEST_F(SchedulerPlanningTest, WhoLeavesMeanwhileIsNotCountedAsWaiting) {
   const std::string running = StartJob();
   const std::string waiting = Submit();
   const std::string leaving = Submit();
+  const auto counted = [&] {
+    return scheduler_->Snapshot().queued_by_reason.at("WAITING_FOR_DEVICES");
+  };
   between_.next = [&] { ASSERT_OK(scheduler_->Ask(JobTrigger::kCancel, leaving, "")); };
   scheduler_->Tick();
-  EXPECT_EQ(scheduler_->Snapshot().queued_by_reason.at("WAITING_FOR_DEVICES"), 1);
-  ASSERT_OK_AND_ASSIGN(const QueuedJobPage page, scheduler_->ListQueuedJobs("", 0, 10));
+  EXPECT_EQ(counted(), 1);
+  ASSERT_OK_AND_ASSIGN(QueuedJobPage page, scheduler_->ListQueuedJobs("", 0, 10));
   ASSERT_THAT(page.jobs, SizeIs(1));
   EXPECT_EQ(page.jobs[0].job(), waiting);
+  // A new stay, which no placement has seen.
+  ASSERT_OK(scheduler_->Ask(JobTrigger::kPause, waiting, ""));
+  ASSERT_OK(scheduler_->Ask(JobTrigger::kResume, waiting, ""));
+  EXPECT_EQ(counted(), 0);
+  ASSERT_OK_AND_ASSIGN(page, scheduler_->ListQueuedJobs("", 0, 10));
+  EXPECT_THAT(page.jobs, IsEmpty());
+}
+
+TEST_F(SchedulerPlanningTest, NobodyMakesRoomForAJobThatLeavesMeanwhile) {
+  QueueConfig research;
+  research.quotas["cpu"] = {1, 0};
+  options_.queues.queues["research"] = research;
+  options_.queues.min_run_time = absl::ZeroDuration();
+  Restart();
+  Sync(worker_);
+  const std::string borrower = StartJob();
+  v1::FineTuneSpec spec = MakeSpec();
+  spec.set_queue("research");
+  const std::string job = Submit(spec);
+  between_.next = [&] { ASSERT_OK(scheduler_->Ask(JobTrigger::kPause, job, "")); };
+  scheduler_->Tick();
+  EXPECT_FALSE(Get(borrower).attempts(0).has_eviction());
+  Submit(spec);
+  scheduler_->Tick();
+  EXPECT_TRUE(Get(borrower).attempts(0).has_eviction());
+}
+
+TEST_F(SchedulerPlanningTest, AProcessThatLostItsNameMeanwhileIsToldNothing) {
+  Submit();
+  FakeWorker newer = worker_;
+  newer.Restart("second");
+  newer.report().mutable_devices(0)->set_id("cpu:other");
+  std::thread reporting;
+  between_.next = [&] {
+    reporting = std::thread([&] { EXPECT_THAT(Sync(newer), SizeIs(1)); });
+    while (scheduler_->ListWorkers()[0].devices(0).id() != "cpu:other") std::this_thread::yield();
+  };
+  EXPECT_THAT(scheduler_->Synchronize(worker_.report()),
+              StatusIs(absl::StatusCode::kUnavailable, "another process"));
+  reporting.join();
 }
 
 // Users are answered while a plan is being made, and a worker's report waits for it, so that the

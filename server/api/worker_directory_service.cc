@@ -1,17 +1,22 @@
 #include "server/api/worker_directory_service.h"
 
 #include <utility>
+#include <vector>
+
+#include "common/status/status_macros.h"
 
 namespace longlora::server {
 
 grpc::ServerUnaryReactor* WorkerDirectoryHandler::ListWorkers(grpc::CallbackServerContext* context,
                                                               const v1::ListWorkersRequest* request,
                                                               v1::ListWorkersResponse* response) {
-  return calls_->Start(context, request, response, [this] {
-    v1::ListWorkersResponse list;
-    for (v1::Worker& worker : scheduler_->ListWorkers()) *list.add_workers() = std::move(worker);
-    return list;
-  });
+  return calls_->Start(
+      context, request, response, [this]() -> absl::StatusOr<v1::ListWorkersResponse> {
+        LONGLORA_ASSIGN_OR_RETURN(std::vector<v1::Worker> workers, scheduler_->ListWorkers());
+        v1::ListWorkersResponse list;
+        for (v1::Worker& worker : workers) *list.add_workers() = std::move(worker);
+        return list;
+      });
 }
 
 grpc::ServerUnaryReactor* WorkerDirectoryHandler::CordonWorker(

@@ -148,12 +148,14 @@ void Server::MakeServices(const ServerConfig& config) {
   watches_ = std::make_unique<WatchStreams>(scheduler_.get(), events_.get(), limits, clock);
   fine_tune_service_ =
       std::make_unique<FineTuneServiceHandler>(FineTuneServiceHandler::Dependencies{
-          scheduler_.get(), events_.get(), artifacts_.get(), datasets_.get(), transfers_.get(),
-          watches_.get(), user_calls_.get(), creates_.get(), limits.spec_bytes});
+          scheduler_.get(), events_.get(), artifacts_.get(), transfers_.get(), watches_.get(),
+          user_calls_.get(), scheduler_.get(), datasets_.get(), creates_.get(),
+          limits.spec_bytes});
   file_service_ =
       std::make_unique<FileServiceHandler>(files_.get(), transfers_.get(), user_calls_.get());
   queue_service_ = std::make_unique<QueueServiceHandler>(scheduler_.get(), user_calls_.get());
-  worker_directory_ = std::make_unique<WorkerDirectoryHandler>(scheduler_.get(), user_calls_.get());
+  worker_directory_ = std::make_unique<WorkerDirectoryHandler>(scheduler_.get(), scheduler_.get(),
+                                                               user_calls_.get());
   worker_service_ = std::make_unique<WorkerServiceHandler>(WorkerServiceHandler::Dependencies{
       scheduler_.get(), artifacts_.get(), files_.get(), transfers_.get(), worker_calls_.get()});
 }

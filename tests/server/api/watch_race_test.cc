@@ -59,7 +59,7 @@ TEST(WatchRaceTest, ChangeBetweenReadingAndSleepingIsSeen) {
   EventLog events(racing, hub);
   WatchStreams watches(scheduler.get(), &events, Limits(), &common::Clock::Real());
   FineTuneServiceHandler::Dependencies services;
-  services.scheduler = scheduler.get();
+  services.reader = scheduler.get();
   services.watches = &watches;
   FineTuneServiceHandler service(services);
   grpc::ServerBuilder builder;

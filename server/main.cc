@@ -9,6 +9,7 @@
 
 #include "absl/synchronization/mutex.h"
 #include "server/backup/data_copy.h"
+#include "server/read_server.h"
 #include "server/server.h"
 #include "server/server_config.h"
 #include "server/standby.h"
@@ -30,13 +31,15 @@ sigset_t BlockStopSignals() {
   return signals;
 }
 
+int Fail(const absl::Status& status) {
+  std::fprintf(stderr, "longlora-server: %s\n", std::string(status.message()).c_str());
+  return absl::IsInvalidArgument(status) ? 2 : 1;
+}
+
 int RunDataCopy(const DataCopyCommand& command) {
   const auto report = command.restore ? longlora::server::Restore(command.from, command.to)
                                       : longlora::server::BackUp(command.from, command.to);
-  if (!report.ok()) {
-    std::fprintf(stderr, "longlora-server: %s\n", std::string(report.status().message()).c_str());
-    return 1;
-  }
+  if (!report.ok()) return Fail(report.status());
   std::printf("%s has %lld job(s) with %lld file(s); %lld file(s), %lld bytes were copied\n",
               command.to.c_str(), static_cast<long long>(report->jobs),
               static_cast<long long>(report->files), static_cast<long long>(report->copied_files),
@@ -60,13 +63,12 @@ int main(int argc, char** argv) {
   spdlog::set_level(spdlog::level::from_str(config.log_level));
 
   const sigset_t signals = BlockStopSignals();
+  const auto reads = longlora::server::ReadServer::Start(config);
+  if (!reads.ok()) return Fail(reads.status());
   const absl::StatusOr<std::unique_ptr<Server>> server =
       longlora::server::StartOrStandBy(config, signals);
   if (absl::IsCancelled(server.status())) return 0;
-  if (!server.ok()) {
-    std::fprintf(stderr, "longlora-server: %s\n", std::string(server.status().message()).c_str());
-    return absl::IsInvalidArgument(server.status()) ? 2 : 1;
-  }
+  if (!server.ok()) return Fail(server.status());
   // For people and for scripts that started us with port 0; not subject to --log-level.
   std::fprintf(stderr, "longlora-server: ready, gRPC on port %d (%s), metrics on port %d (%s)\n",
                (*server)->port(), config.listen.c_str(), (*server)->metrics_port(),

@@ -4,8 +4,6 @@
 #ifndef LONGLORA_SERVER_SERVER_H_
 #define LONGLORA_SERVER_SERVER_H_
 
-#include <grpcpp/server.h>
-
 #include <atomic>
 #include <memory>
 
@@ -26,6 +24,7 @@
 #include "server/events/event_hub.h"
 #include "server/events/event_log.h"
 #include "server/events/event_retention.h"
+#include "server/listener.h"
 #include "server/metrics/metrics_exporter.h"
 #include "server/metrics/server_metrics.h"
 #include "server/scheduler/scheduler.h"
@@ -47,7 +46,7 @@ class Server {
   ~Server();
 
   // The bound ports; metrics_port is 0 when no metrics are served.
-  int port() const { return port_; }
+  int port() const { return listener_.port; }
   int metrics_port() const { return exporter_ == nullptr ? 0 : exporter_->port(); }
   // Another server has taken the store over: this one is of no use any more.
   bool lost_store() const { return lost_store_; }
@@ -58,7 +57,7 @@ class Server {
   absl::Status OpenStore(const ServerConfig& config);
   absl::Status StartScheduler(const ServerConfig& config);
   void MakeServices(const ServerConfig& config);
-  absl::Status Listen(const ServerConfig& config);
+  absl::Status StartListening(const ServerConfig& config);
 
   std::atomic<bool> lost_store_ = false;
   // In the order in which they use one another; destroyed the other way round.
@@ -83,8 +82,7 @@ class Server {
   std::unique_ptr<WorkerDirectoryHandler> worker_directory_;
   std::unique_ptr<WorkerServiceHandler> worker_service_;
   std::unique_ptr<MetricsExporter> exporter_;
-  std::unique_ptr<grpc::Server> grpc_server_;
-  int port_ = 0;
+  Listener listener_;
 };
 
 }  // namespace longlora::server

@@ -93,13 +93,18 @@ void AddOptions(CLI::App& app, ServerConfig& config, DurationTexts& durations) {
   app.set_version_flag("--version", std::string(LONGLORA_VERSION));
   app.add_option("--data-dir", config.data_dir, "Directory for jobs, dataset files and artifacts")
       ->required();
-  app.add_option(
-         "--store", config.store,
-         "postgresql://USER@HOST/DATABASE for the job store (default: SQLite in --data-dir)")
-      ->check(CLI::Validator(CheckStore, "URL"));
+  CLI::Option* const store =
+      app.add_option(
+             "--store", config.store,
+             "postgresql://USER@HOST/DATABASE for the job store (default: SQLite in --data-dir)")
+          ->check(CLI::Validator(CheckStore, "URL"));
   app.add_flag("--standby", config.standby,
                "Wait while another server has the --store, and take over when it ends");
   app.add_option("--listen", config.listen, "HOST:PORT for gRPC")->capture_default_str();
+  app.add_option("--read-listen", config.read_listen,
+                 "HOST:PORT for gRPC that only reads the --store, also while this server stands by "
+                 "(default: none)")
+      ->needs(store);
   app.add_option("--metrics-listen", config.metrics_listen,
                  "HOST:PORT for Prometheus, path /metrics; empty: none")
       ->capture_default_str();

@@ -20,6 +20,7 @@ struct ServerConfig {
   // HOST:PORT; port 0 takes a free one. Empty metrics_listen: no metrics are served.
   std::string listen = "127.0.0.1:7070";
   std::string metrics_listen = "127.0.0.1:9464";
+  std::string read_listen;  // HOST:PORT that only reads the PostgreSQL store; empty: none
   rpc::ServerSecurity security;
   std::string token_file;  // empty: no token is asked for
   int64_t max_file_bytes = int64_t{64} << 30;

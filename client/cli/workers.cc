@@ -28,8 +28,10 @@ absl::StatusOr<int> RunWorkers(Environment& environment) {
 void AddWorkers(CLI::App& app, Action& chosen) {
   CLI::App* command = app.add_subcommand("workers", "Lists the workers, their devices and models");
   command->footer(std::string("A worker is LOST when it has not been heard of for the length of "
-                              "its lease. The models are the\n"
-                              "names that base_model may have.\n\n"
+                              "its lease, and UNKNOWN at a\n"
+                              "server's --read-listen address, which hears from none. The models "
+                              "are the names that base_model\n"
+                              "may have.\n\n"
                               "Examples:\n"
                               "  longlora workers\n\n") +
                   kEverywhereHelp);

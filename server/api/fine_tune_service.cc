@@ -16,6 +16,7 @@
 #include "server/api/edge_status.h"
 #include "server/api/job_estimate.h"
 #include "server/api/page_token.h"
+#include "server/api/read_only.h"
 #include "server/api/submit_check.h"
 #include "server/events/job_errors.h"
 
@@ -55,7 +56,7 @@ absl::StatusOr<v1::ListFineTuneJobsResponse> FineTuneServiceHandler::List(
   const std::string arguments = absl::StrCat("jobs ", absl::StrJoin(query.states, ","));
   LONGLORA_ASSIGN_OR_RETURN(query.limit, PageSize(request.page_size()));
   LONGLORA_ASSIGN_OR_RETURN(query.before_order, ParsePageToken(arguments, request.page_token()));
-  LONGLORA_ASSIGN_OR_RETURN(JobPage page, to_.scheduler->ListJobs(query));
+  LONGLORA_ASSIGN_OR_RETURN(JobPage page, to_.reader->ListJobs(query));
   v1::ListFineTuneJobsResponse response;
   for (v1::FineTuneJob& job : page.jobs) *response.add_jobs() = std::move(job);
   if (page.next_before_order > 0) {
@@ -100,7 +101,7 @@ absl::Status FineTuneServiceHandler::Download(
   ArtifactKey key;
   LONGLORA_ASSIGN_OR_RETURN(key.job_id, JobIdOf(request.parent(), "parent"));
   LONGLORA_ASSIGN_OR_RETURN(const OwnedArtifact found,
-                            to_.scheduler->FindArtifact(request.parent(), request.path()));
+                            to_.reader->FindArtifact(request.parent(), request.path()));
   key.attempt = found.attempt;
   key.path = found.artifact.path();
   key.size_bytes = found.artifact.size_bytes();
@@ -114,7 +115,7 @@ absl::StatusOr<v1::ListCheckpointsResponse> FineTuneServiceHandler::Checkpoints(
     const std::string& job) {
   LONGLORA_RETURN_IF_ERROR(JobIdOf(job, "parent").status());
   LONGLORA_ASSIGN_OR_RETURN(std::vector<v1::Checkpoint> checkpoints,
-                            to_.scheduler->ListCheckpoints(job));
+                            to_.reader->ListCheckpoints(job));
   v1::ListCheckpointsResponse response;
   for (v1::Checkpoint& checkpoint : checkpoints) {
     *response.add_checkpoints() = std::move(checkpoint);
@@ -124,7 +125,7 @@ absl::StatusOr<v1::ListCheckpointsResponse> FineTuneServiceHandler::Checkpoints(
 
 absl::StatusOr<v1::ListArtifactsResponse> FineTuneServiceHandler::Results(const std::string& job) {
   LONGLORA_RETURN_IF_ERROR(JobIdOf(job, "parent").status());
-  LONGLORA_ASSIGN_OR_RETURN(std::vector<v1::Artifact> results, to_.scheduler->ListResults(job));
+  LONGLORA_ASSIGN_OR_RETURN(std::vector<v1::Artifact> results, to_.reader->ListResults(job));
   v1::ListArtifactsResponse response;
   for (v1::Artifact& artifact : results) *response.add_artifacts() = std::move(artifact);
   return response;
@@ -133,31 +134,35 @@ absl::StatusOr<v1::ListArtifactsResponse> FineTuneServiceHandler::Results(const 
 grpc::ServerUnaryReactor* FineTuneServiceHandler::CreateFineTuneJob(
     grpc::CallbackServerContext* context, const v1::CreateFineTuneJobRequest* request,
     v1::FineTuneJob* response) {
-  if (absl::Status status = CheckRate(*context); !status.ok()) {
-    return UnaryCalls::Refuse(context->DefaultReactor(), status);
-  }
-  return to_.calls->Start(
-      context, request, response, [this, request] { return Create(*request); },
-      NeedsReading(request->spec(), *to_.datasets) ? UnaryCalls::Length::kLong
-                                                   : UnaryCalls::Length::kShort);
+  return UnlessReadOnly(context, to_.scheduler, [&] {
+    if (absl::Status status = CheckRate(*context); !status.ok()) {
+      return UnaryCalls::Refuse(context->DefaultReactor(), status);
+    }
+    return to_.calls->Start(
+        context, request, response, [this, request] { return Create(*request); },
+        NeedsReading(request->spec(), *to_.datasets) ? UnaryCalls::Length::kLong
+                                                     : UnaryCalls::Length::kShort);
+  });
 }
 
 grpc::ServerUnaryReactor* FineTuneServiceHandler::EstimateFineTuneJob(
     grpc::CallbackServerContext* context, const v1::EstimateFineTuneJobRequest* request,
     v1::EstimateFineTuneJobResponse* response) {
-  return to_.calls->Start(
-      context, request, response,
-      [this, request]() -> absl::StatusOr<v1::EstimateFineTuneJobResponse> {
-        LONGLORA_RETURN_IF_ERROR(CheckSpecSize(request->spec(), to_.max_spec_bytes));
-        return EstimateJob(*request, *to_.scheduler);
-      });
+  return UnlessReadOnly(context, to_.scheduler, [&] {
+    return to_.calls->Start(
+        context, request, response,
+        [this, request]() -> absl::StatusOr<v1::EstimateFineTuneJobResponse> {
+          LONGLORA_RETURN_IF_ERROR(CheckSpecSize(request->spec(), to_.max_spec_bytes));
+          return EstimateJob(*request, *to_.scheduler);
+        });
+  });
 }
 
 grpc::ServerUnaryReactor* FineTuneServiceHandler::GetFineTuneJob(
     grpc::CallbackServerContext* context, const v1::GetFineTuneJobRequest* request,
     v1::FineTuneJob* response) {
   return to_.calls->Start(context, request, response,
-                          [this, request] { return to_.scheduler->BeginGetJob(request->name()); });
+                          [this, request] { return to_.reader->BeginGetJob(request->name()); });
 }
 
 grpc::ServerUnaryReactor* FineTuneServiceHandler::ListFineTuneJobs(
@@ -166,34 +171,43 @@ grpc::ServerUnaryReactor* FineTuneServiceHandler::ListFineTuneJobs(
   return to_.calls->Start(context, request, response, [this, request] { return List(*request); });
 }
 
+template <typename Request>
+grpc::ServerUnaryReactor* FineTuneServiceHandler::Ask(JobTrigger trigger,
+                                                      grpc::CallbackServerContext* context,
+                                                      const Request* request,
+                                                      v1::FineTuneJob* response) {
+  return UnlessReadOnly(context, to_.scheduler, [&] {
+    return to_.calls->Start(context, request, response, [this, trigger, request] {
+      return to_.scheduler->BeginAsk(trigger, request->name(), request->etag());
+    });
+  });
+}
+
 grpc::ServerUnaryReactor* FineTuneServiceHandler::CancelFineTuneJob(
     grpc::CallbackServerContext* context, const v1::CancelFineTuneJobRequest* request,
     v1::FineTuneJob* response) {
-  return to_.calls->Start(context, request, response, [this, request] {
-    return to_.scheduler->BeginAsk(JobTrigger::kCancel, request->name(), request->etag());
-  });
+  return Ask(JobTrigger::kCancel, context, request, response);
 }
 
 grpc::ServerUnaryReactor* FineTuneServiceHandler::PauseFineTuneJob(
     grpc::CallbackServerContext* context, const v1::PauseFineTuneJobRequest* request,
     v1::FineTuneJob* response) {
-  return to_.calls->Start(context, request, response, [this, request] {
-    return to_.scheduler->BeginAsk(JobTrigger::kPause, request->name(), request->etag());
-  });
+  return Ask(JobTrigger::kPause, context, request, response);
 }
 
 grpc::ServerUnaryReactor* FineTuneServiceHandler::ResumeFineTuneJob(
     grpc::CallbackServerContext* context, const v1::ResumeFineTuneJobRequest* request,
     v1::FineTuneJob* response) {
-  return to_.calls->Start(context, request, response, [this, request] {
-    return to_.scheduler->BeginAsk(JobTrigger::kResume, request->name(), request->etag());
-  });
+  return Ask(JobTrigger::kResume, context, request, response);
 }
 
 grpc::ServerUnaryReactor* FineTuneServiceHandler::DeleteFineTuneJob(
     grpc::CallbackServerContext* context, const v1::DeleteFineTuneJobRequest* request,
     google::protobuf::Empty* response) {
-  return to_.calls->Start(context, request, response, [this, request] { return Delete(*request); });
+  return UnlessReadOnly(context, to_.scheduler, [&] {
+    return to_.calls->Start(context, request, response,
+                            [this, request] { return Delete(*request); });
+  });
 }
 
 grpc::ServerWriteReactor<v1::WatchFineTuneJobResponse>* FineTuneServiceHandler::WatchFineTuneJob(

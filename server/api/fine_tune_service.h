@@ -1,6 +1,6 @@
-// longlora.v1.FineTuneService: checks requests, asks the scheduler, pages the answers. Neither
-// unary calls nor watch streams hold a thread while they wait (see unary_calls.h, watch_stream.h);
-// downloads do. Stateless; thread-safe.
+// longlora.v1.FineTuneService: checks requests, asks the scheduler or, where an address only reads,
+// a reader of the store, pages the answers. Neither unary calls nor watch streams hold a thread
+// while they wait (see unary_calls.h, watch_stream.h); downloads do. Stateless; thread-safe.
 #ifndef LONGLORA_SERVER_API_FINE_TUNE_SERVICE_H_
 #define LONGLORA_SERVER_API_FINE_TUNE_SERVICE_H_
 
@@ -15,6 +15,7 @@
 #include "server/api/watch_stream.h"
 #include "server/artifacts/artifact_store.h"
 #include "server/events/event_log.h"
+#include "server/scheduler/job_reader.h"
 #include "server/scheduler/scheduler.h"
 
 namespace longlora::server {
@@ -37,13 +38,15 @@ using FineTuneServiceCallbacks = v1::FineTuneService::WithCallbackMethod_CreateF
 class FineTuneServiceHandler final : public FineTuneServiceCallbacks {
  public:
   struct Dependencies {
-    Scheduler* scheduler = nullptr;
+    JobReader* reader = nullptr;
     EventLog* events = nullptr;
     ArtifactStore* artifacts = nullptr;
-    DatasetCheck* datasets = nullptr;
     TransferLimit* transfers = nullptr;
     WatchStreams* watches = nullptr;
     UnaryCalls* calls = nullptr;
+    // None: the address only reads, and needs none of the rest.
+    Scheduler* scheduler = nullptr;
+    DatasetCheck* datasets = nullptr;
     RateLimit* creates = nullptr;
     int64_t max_spec_bytes = 0;
   };
@@ -90,6 +93,10 @@ class FineTuneServiceHandler final : public FineTuneServiceCallbacks {
 
  private:
   absl::Status CheckRate(const grpc::CallbackServerContext& context);
+  // What Cancel, Pause and Resume have in common.
+  template <typename Request>
+  grpc::ServerUnaryReactor* Ask(JobTrigger trigger, grpc::CallbackServerContext* context,
+                                const Request* request, v1::FineTuneJob* response);
   Answer<v1::FineTuneJob> Create(const v1::CreateFineTuneJobRequest& request);
   absl::StatusOr<v1::ListFineTuneJobsResponse> List(const v1::ListFineTuneJobsRequest& request);
   absl::StatusOr<v1::ListJobEventsResponse> ListEvents(const v1::ListJobEventsRequest& request);

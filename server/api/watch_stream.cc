@@ -135,7 +135,7 @@ class WatchStream : public grpc::ServerWriteReactor<v1::WatchFineTuneJobResponse
         streams_->events_->Subscribe(job_, [this] { Wake(); });
     if (!subscription.ok()) return subscription.status();
     subscription_ = *std::move(subscription);
-    absl::StatusOr<v1::FineTuneJob> job = streams_->scheduler_->GetJob(job_);
+    absl::StatusOr<v1::FineTuneJob> job = streams_->reader_->GetJob(job_);
     if (!job.ok()) return job.status();
     if (sequence_ < 0 || sequence_ > job->last_event_sequence()) {
       return rpc::MakeError(
@@ -193,9 +193,9 @@ class WatchStream : public grpc::ServerWriteReactor<v1::WatchFineTuneJobResponse
   std::optional<common::MonotonicTime> write_begun_ ABSL_GUARDED_BY(mutex_);  // and not done
 };
 
-WatchStreams::WatchStreams(Scheduler* scheduler, EventLog* events, const Limits& limits,
+WatchStreams::WatchStreams(JobReader* reader, EventLog* events, const Limits& limits,
                            common::Clock* clock)
-    : scheduler_(scheduler), events_(events), limits_(limits), clock_(clock) {
+    : reader_(reader), events_(events), limits_(limits), clock_(clock) {
   for (int i = 0; i < kThreads; ++i) threads_.emplace_back([this] { Serve(); });
   threads_.emplace_back([this] { LookForStalled(); });
 }

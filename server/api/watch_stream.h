@@ -23,7 +23,7 @@
 #include "longlora/v1/fine_tune_service.pb.h"
 #include "server/api/limits.h"
 #include "server/events/event_log.h"
-#include "server/scheduler/scheduler.h"
+#include "server/scheduler/job_reader.h"
 
 namespace longlora::server {
 
@@ -32,7 +32,7 @@ class WatchStream;
 // Every open stream and the threads that serve them.
 class WatchStreams {
  public:
-  WatchStreams(Scheduler* scheduler, EventLog* events, const Limits& limits, common::Clock* clock);
+  WatchStreams(JobReader* reader, EventLog* events, const Limits& limits, common::Clock* clock);
   // The gRPC server must have been shut down: no stream is left.
   ~WatchStreams();
 
@@ -61,7 +61,7 @@ class WatchStreams {
     return closed_ || !runnable_.empty();
   }
 
-  Scheduler* const scheduler_;
+  JobReader* const reader_;
   EventLog* const events_;
   const Limits limits_;
   common::Clock* const clock_;

@@ -1,17 +1,20 @@
-// longlora.v1.WorkerDirectoryService over the scheduler's registry. Stateless; thread-safe.
+// longlora.v1.WorkerDirectoryService over the scheduler's registry or, where an address only reads,
+// over the store. Stateless; thread-safe.
 #ifndef LONGLORA_SERVER_API_WORKER_DIRECTORY_SERVICE_H_
 #define LONGLORA_SERVER_API_WORKER_DIRECTORY_SERVICE_H_
 
 #include "longlora/v1/worker_directory_service.grpc.pb.h"
 #include "server/api/unary_calls.h"
+#include "server/scheduler/job_reader.h"
 #include "server/scheduler/scheduler.h"
 
 namespace longlora::server {
 
 class WorkerDirectoryHandler final : public v1::WorkerDirectoryService::CallbackService {
  public:
-  WorkerDirectoryHandler(Scheduler* scheduler, UnaryCalls* calls)
-      : scheduler_(scheduler), calls_(calls) {}
+  // No `scheduler`: the address only reads.
+  WorkerDirectoryHandler(JobReader* reader, Scheduler* scheduler, UnaryCalls* calls)
+      : reader_(reader), scheduler_(scheduler), calls_(calls) {}
 
   grpc::ServerUnaryReactor* ListWorkers(grpc::CallbackServerContext* context,
                                         const v1::ListWorkersRequest* request,
@@ -27,6 +30,12 @@ class WorkerDirectoryHandler final : public v1::WorkerDirectoryService::Callback
                                            v1::Worker* response) override;
 
  private:
+  template <typename Request>
+  grpc::ServerUnaryReactor* SetScheduling(v1::Worker::Scheduling scheduling,
+                                          grpc::CallbackServerContext* context,
+                                          const Request* request, v1::Worker* response);
+
+  JobReader* const reader_;
   Scheduler* const scheduler_;
   UnaryCalls* const calls_;
 };

@@ -38,6 +38,10 @@ absl::StatusOr<std::unique_ptr<ArtifactStore>> ArtifactStore::Open(const std::st
   return std::unique_ptr<ArtifactStore>(new ArtifactStore(root, max_artifact_bytes));
 }
 
+std::unique_ptr<ArtifactStore> ArtifactStore::OpenToRead(const std::string& root) {
+  return std::unique_ptr<ArtifactStore>(new ArtifactStore(root, /*max_artifact_bytes=*/0));
+}
+
 absl::StatusOr<std::string> ArtifactStore::RelativePathOf(const ArtifactKey& key) {
   if (!common::IsSafeRelativePath(key.path)) {
     return PathInvalid(key.path, "is not a relative path without \"..\" and control characters");

@@ -36,6 +36,8 @@ class ArtifactStore {
   // Creates `root` when it is missing. Artifacts larger than `max_artifact_bytes` are refused.
   static absl::StatusOr<std::unique_ptr<ArtifactStore>> Open(const std::string& root,
                                                              int64_t max_artifact_bytes);
+  // One that another process keeps, for GetState and Read: nothing is created, also no `root`.
+  static std::unique_ptr<ArtifactStore> OpenToRead(const std::string& root);
 
   // Every method: INVALID_ARGUMENT (PATH_INVALID) for a path, a job id or a digest that could lead
   // anywhere but to a file of this attempt.

@@ -35,6 +35,13 @@ void EventHub::Notify(absl::string_view job_id) {
   for (const auto& [key, wake] : found->second) wake();
 }
 
+void EventHub::NotifyAll() {
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [job_id, watchers] : watchers_) {
+    for (const auto& [key, wake] : watchers) wake();
+  }
+}
+
 size_t EventHub::watcher_count() const {
   absl::MutexLock lock(&mutex_);
   return watcher_count_;

@@ -45,6 +45,8 @@ class EventHub {
 
   // There is more to read of this job, or it was deleted.
   void Notify(absl::string_view job_id);
+  // The same of every job, perhaps.
+  void NotifyAll();
 
   // Subscriptions at present.
   size_t watcher_count() const;

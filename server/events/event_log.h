@@ -21,7 +21,7 @@ void AppendEvent(v1::JobEvent event, JobTransaction& transaction);
 // Reading side. Thread-safe. Borrows store and hub.
 class EventLog {
  public:
-  EventLog(JobStore& store, EventHub& hub) : store_(store), hub_(hub) {}
+  EventLog(JobStoreReader& store, EventHub& hub) : store_(store), hub_(hub) {}
 
   // At most `limit` events after `after_sequence`, and the job's end of log in the same view: when
   // job_is_final and the last event read is last_event_sequence, nothing follows. `job` is a
@@ -34,7 +34,7 @@ class EventLog {
   absl::StatusOr<EventSubscription> Subscribe(absl::string_view job, std::function<void()> wake);
 
  private:
-  JobStore& store_;
+  JobStoreReader& store_;
   EventHub& hub_;
 };
 

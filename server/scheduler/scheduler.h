@@ -40,6 +40,7 @@
 #include "server/scheduler/failure_policy.h"
 #include "server/scheduler/job_editor.h"
 #include "server/scheduler/job_queue.h"
+#include "server/scheduler/job_reader.h"
 #include "server/scheduler/job_state_machine.h"
 #include "server/scheduler/placement.h"
 #include "server/scheduler/queue_usage.h"
@@ -63,24 +64,12 @@ struct ModelHost {
   std::string config_json;  // of the model; empty: the worker has not told it
 };
 
-struct JobPage {
-  std::vector<v1::FineTuneJob> jobs;  // newest first
-  int64_t next_before_order =
-      0;  // for JobQuery::before_order of the next page; 0: this was the last
-};
-
 struct QueuedJobPage {
   std::vector<v1::QueuedJob> jobs;  // in the order of placement
   int32_t next_offset = 0;          // of the next page; 0: this was the last
 };
 
-// An artifact of a job and the attempt that wrote it: where server/artifacts keeps the content.
-struct OwnedArtifact {
-  int32_t attempt = 0;
-  v1::Artifact artifact;
-};
-
-class Scheduler {
+class Scheduler : public JobReader {
  public:
   struct Dependencies {
     JobStore* store = nullptr;
@@ -92,7 +81,7 @@ class Scheduler {
   // Takes over what the store holds: live jobs go on, their workers get a fresh lease to report in.
   static absl::StatusOr<std::unique_ptr<Scheduler>> Create(SchedulerOptions options,
                                                            Dependencies dependencies);
-  ~Scheduler();
+  ~Scheduler() override;
 
   // --- For users (scheduler_submit.cc, scheduler_control.cc, scheduler_read.cc) ---
 
@@ -119,28 +108,13 @@ class Scheduler {
   // (ETAG_MISMATCH).
   absl::Status Delete(absl::string_view job, absl::string_view etag, bool force)
       ABSL_LOCKS_EXCLUDED(mutex_);
-  // NOT_FOUND (JOB_NOT_FOUND).
-  Answer<v1::FineTuneJob> BeginGetJob(absl::string_view job) ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::StatusOr<v1::FineTuneJob> GetJob(absl::string_view job) ABSL_LOCKS_EXCLUDED(mutex_) {
-    return BeginGetJob(job).Get();
-  }
-  absl::StatusOr<JobPage> ListJobs(const JobQuery& query) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Committed checkpoints, oldest first. NOT_FOUND (JOB_NOT_FOUND).
-  absl::StatusOr<std::vector<v1::Checkpoint>> ListCheckpoints(absl::string_view job)
-      ABSL_LOCKS_EXCLUDED(mutex_);
-  // Results of a SUCCEEDED job, sorted by path; none before. NOT_FOUND (JOB_NOT_FOUND).
-  absl::StatusOr<std::vector<v1::Artifact>> ListResults(absl::string_view job)
-      ABSL_LOCKS_EXCLUDED(mutex_);
-  // A committed artifact: of a checkpoint, or of the results of a SUCCEEDED job. NOT_FOUND
-  // (JOB_NOT_FOUND, ARTIFACT_NOT_FOUND).
-  absl::StatusOr<OwnedArtifact> FindArtifact(absl::string_view job, absl::string_view path)
-      ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<JobPage> ListJobs(const JobQuery& query) override ABSL_LOCKS_EXCLUDED(mutex_);
   // Every known worker that has the base model, sorted by name. FAILED_PRECONDITION
   // (MODEL_UNAVAILABLE) as Submit.
   absl::StatusOr<std::vector<ModelHost>> FindHosts(const v1::FineTuneSpec& spec)
       ABSL_LOCKS_EXCLUDED(mutex_);
-  // Every known worker, sorted by name.
-  std::vector<v1::Worker> ListWorkers() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Never fails.
+  absl::StatusOr<std::vector<v1::Worker>> ListWorkers() override ABSL_LOCKS_EXCLUDED(mutex_);
   // Whether a worker gets jobs, and whether it keeps those it has (scheduler_workers.cc). NOT_FOUND
   // (WORKER_NOT_FOUND), INVALID_ARGUMENT (NAME_INVALID).
   absl::StatusOr<v1::Worker> SetScheduling(absl::string_view worker,
@@ -238,11 +212,6 @@ class Scheduler {
     std::vector<RunningJob> running;
     QueueUsage usage;  // of ended attempts
   };
-  // A job and what only the scheduler knows of it.
-  struct Sight {
-    StoredJob job;
-    v1::FineTuneJob view;
-  };
 
   Scheduler(SchedulerOptions options, Dependencies dependencies);
   Moment Now() const;
@@ -270,11 +239,7 @@ class Scheduler {
 
   // scheduler_read.cc
   v1::FineTuneJob View(const LiveJob& live) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // The job, live or final, once everything seen in it is durable.
-  Answer<Sight> BeginLook(absl::string_view job) ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::StatusOr<Sight> Look(absl::string_view job) ABSL_LOCKS_EXCLUDED(mutex_) {
-    return BeginLook(job).Get();
-  }
+  Answer<Sight> BeginLook(absl::string_view job) override ABSL_LOCKS_EXCLUDED(mutex_);
 
   // scheduler_submit.cc
   absl::Status CheckQueue(const v1::FineTuneSpec& spec) const;

@@ -1,14 +1,9 @@
-// What users see: jobs, checkpoints, results, workers, and the figures for metrics.
-#include <algorithm>
+// What users see of live jobs, and the figures for metrics.
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "common/status/status_macros.h"
-#include "rpc/grpc_status.h"
 #include "server/events/job_errors.h"
 #include "server/scheduler/scheduler.h"
-#include "server/store/resource_names.h"
 #include "server/store/timestamps.h"
 
 namespace longlora::server {
@@ -27,7 +22,7 @@ v1::FineTuneJob Scheduler::View(const LiveJob& live) {
   return view;
 }
 
-Answer<Scheduler::Sight> Scheduler::BeginLook(absl::string_view job) {
+Answer<JobReader::Sight> Scheduler::BeginLook(absl::string_view job) {
   LONGLORA_ASSIGN_OR_RETURN(std::string id, JobIdOf(job));
   std::optional<Sight> sight;
   CommitTicket pending;
@@ -42,31 +37,16 @@ Answer<Scheduler::Sight> Scheduler::BeginLook(absl::string_view job) {
           [this, id = std::move(id), sight = std::move(sight),
            pending]() mutable -> absl::StatusOr<Sight> {
             if (sight.has_value() && pending.Wait().ok()) return *std::move(sight);
-            absl::StatusOr<StoredJob> stored = dependencies_.store->ReadJob(id);
-            if (!stored.ok()) return WithJobReason(stored.status(), id);
-            v1::FineTuneJob view = ToFineTuneJob(*stored);
-            return Sight{*std::move(stored), std::move(view)};
+            return LookInto(*dependencies_.store, id);
           }};
 }
 
-Answer<v1::FineTuneJob> Scheduler::BeginGetJob(absl::string_view job) {
-  return BeginLook(job).Then([](absl::StatusOr<Sight> sight) -> absl::StatusOr<v1::FineTuneJob> {
-    if (!sight.ok()) return sight.status();
-    return std::move(sight->view);
-  });
-}
-
 absl::StatusOr<JobPage> Scheduler::ListJobs(const JobQuery& query) {
-  JobQuery one_more = query;
-  ++one_more.limit;
-  LONGLORA_ASSIGN_OR_RETURN(std::vector<StoredJob> stored, dependencies_.store->ListJobs(one_more));
+  LONGLORA_ASSIGN_OR_RETURN(const StoredPage stored, ReadPage(*dependencies_.store, query));
   JobPage page;
-  if (static_cast<int32_t>(stored.size()) > query.limit) {
-    stored.pop_back();
-    page.next_before_order = stored.back().order;
-  }
+  page.next_before_order = stored.next_before_order;
   absl::MutexLock lock(&mutex_);
-  for (const StoredJob& job : stored) {
+  for (const StoredJob& job : stored.jobs) {
     const LiveJob* live = FindLive(job.id);
     // What is in memory may be ahead of what is durable; the reason to wait belongs to one
     // revision.
@@ -77,39 +57,6 @@ absl::StatusOr<JobPage> Scheduler::ListJobs(const JobQuery& query) {
     page.jobs.push_back(std::move(view));
   }
   return page;
-}
-
-absl::StatusOr<std::vector<v1::Checkpoint>> Scheduler::ListCheckpoints(absl::string_view job) {
-  LONGLORA_ASSIGN_OR_RETURN(const Sight sight, Look(job));
-  const auto& checkpoints = sight.job.record.checkpoints();
-  return std::vector<v1::Checkpoint>(checkpoints.begin(), checkpoints.end());
-}
-
-absl::StatusOr<std::vector<v1::Artifact>> Scheduler::ListResults(absl::string_view job) {
-  LONGLORA_ASSIGN_OR_RETURN(const Sight sight, Look(job));
-  if (sight.view.state() != v1::FineTuneJob::SUCCEEDED) return std::vector<v1::Artifact>();
-  const auto& results = sight.job.record.results();
-  return std::vector<v1::Artifact>(results.begin(), results.end());
-}
-
-absl::StatusOr<OwnedArtifact> Scheduler::FindArtifact(absl::string_view job,
-                                                      absl::string_view path) {
-  LONGLORA_ASSIGN_OR_RETURN(const Sight sight, Look(job));
-  for (const v1::Checkpoint& checkpoint : sight.job.record.checkpoints()) {
-    for (const v1::Artifact& artifact : checkpoint.artifacts()) {
-      if (artifact.path() == path) return OwnedArtifact{checkpoint.attempt(), artifact};
-    }
-  }
-  if (sight.view.state() == v1::FineTuneJob::SUCCEEDED) {
-    for (const v1::Artifact& artifact : sight.job.record.results()) {
-      if (artifact.path() == path)
-        return OwnedArtifact{sight.job.record.results_attempt(), artifact};
-    }
-  }
-  return rpc::MakeError(
-      absl::StatusCode::kNotFound,
-      absl::StrCat(job, " has no artifact \"", path, "\": list its artifacts and checkpoints"),
-      {"ARTIFACT_NOT_FOUND", {{"job", std::string(job)}, {"path", std::string(path)}}, {}});
 }
 
 absl::StatusOr<std::vector<ModelHost>> Scheduler::FindHosts(const v1::FineTuneSpec& spec) {

@@ -37,7 +37,7 @@ v1::Worker Scheduler::View(const KnownWorker& known) {
   return worker;
 }
 
-std::vector<v1::Worker> Scheduler::ListWorkers() {
+absl::StatusOr<std::vector<v1::Worker>> Scheduler::ListWorkers() {
   std::vector<v1::Worker> workers;
   absl::MutexLock lock(&mutex_);
   for (const auto& [id, known] : workers_.workers()) workers.push_back(View(known));

@@ -7,6 +7,7 @@
 #include "common/status/status_macros.h"
 #include "server/store/postgres_connection.h"
 #include "server/store/sql_job_store.h"
+#include "server/store/sql_readers.h"
 #include "server/store/sql_schema.h"
 
 namespace longlora::server {
@@ -81,6 +82,14 @@ absl::StatusOr<std::unique_ptr<JobStore>> OpenPostgresJobStore(const std::string
   };
   database.connect_to_read = [url] { return OpenPostgres(url); };
   return std::make_unique<SqlJobStore>(std::move(database), std::move(on_commit));
+}
+
+std::unique_ptr<JobStoreReader> OpenPostgresReader(const std::string& url) {
+  return std::make_unique<SqlReaders>([url]() -> absl::StatusOr<std::unique_ptr<SqlConnection>> {
+    LONGLORA_ASSIGN_OR_RETURN(std::unique_ptr<SqlConnection> connection, OpenPostgres(url));
+    LONGLORA_RETURN_IF_ERROR(CheckSchema(*connection));
+    return connection;
+  });
 }
 
 }  // namespace longlora::server

@@ -28,6 +28,11 @@ absl::StatusOr<std::unique_ptr<JobStore>> OpenPostgresJobStore(const std::string
                                                                CommitObserver on_commit = {},
                                                                StoreLostObserver on_lost = {});
 
+// Reads the store of that database, whoever writes there, and needs no lock. Connects with the
+// first call; while the database cannot be read, or has another schema than this program's, calls
+// fail with UNAVAILABLE.
+std::unique_ptr<JobStoreReader> OpenPostgresReader(const std::string& url);
+
 }  // namespace longlora::server
 
 #endif  // LONGLORA_SERVER_STORE_POSTGRES_JOB_STORE_H_

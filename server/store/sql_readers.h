@@ -18,21 +18,21 @@
 
 namespace longlora::server {
 
-class SqlReaders {
+class SqlReaders : public JobStoreReader {
  public:
   // Makes connections as they are needed; more than a few readers at once take turns.
   explicit SqlReaders(SqlConnector connect) : connect_(std::move(connect)) {}
 
-  // See JobStore.
-  absl::StatusOr<StoredJob> ReadJob(absl::string_view id);
-  absl::StatusOr<StoredJob> ReadJobByRequestId(absl::string_view request_id);
-  absl::StatusOr<std::vector<StoredJob>> ListJobs(const JobQuery& query);
-  absl::StatusOr<std::vector<StoredJob>> ListLiveJobs();
-  absl::StatusOr<EventPage> ReadEvents(absl::string_view id, int64_t after_sequence, int32_t limit);
-  absl::StatusOr<std::vector<StoredJob>> ListEventLogs(const EventLogQuery& query);
-  absl::StatusOr<std::vector<internal::v1::WorkerRecord>> ListWorkers();
-  absl::StatusOr<std::map<v1::FineTuneJob::State, int64_t>> CountJobsByState();
-  absl::StatusOr<int64_t> NewestOrder();
+  absl::StatusOr<StoredJob> ReadJob(absl::string_view id) override;
+  absl::StatusOr<StoredJob> ReadJobByRequestId(absl::string_view request_id) override;
+  absl::StatusOr<std::vector<StoredJob>> ListJobs(const JobQuery& query) override;
+  absl::StatusOr<std::vector<StoredJob>> ListLiveJobs() override;
+  absl::StatusOr<EventPage> ReadEvents(absl::string_view id, int64_t after_sequence,
+                                       int32_t limit) override;
+  absl::StatusOr<std::vector<StoredJob>> ListEventLogs(const EventLogQuery& query) override;
+  absl::StatusOr<std::vector<internal::v1::WorkerRecord>> ListWorkers() override;
+  absl::StatusOr<std::map<v1::FineTuneJob::State, int64_t>> CountJobsByState() override;
+  absl::StatusOr<int64_t> NewestOrder() override;
 
  private:
   // A connection on loan.

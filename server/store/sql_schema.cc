@@ -45,9 +45,6 @@ constexpr const char* kMigrations[] = {
 };
 
 absl::StatusOr<int64_t> ReadVersion(SqlConnection& connection) {
-  const std::string create =
-      connection.Translate("CREATE TABLE IF NOT EXISTS schema_version(version INTEGER NOT NULL)");
-  LONGLORA_RETURN_IF_ERROR(connection.Execute(create.c_str()));
   LONGLORA_SQL_STATEMENT(read, connection, "SELECT max(version) FROM schema_version");
   LONGLORA_ASSIGN_OR_RETURN(const bool found, read.Step());
   return found ? read.Int(0) : 0;
@@ -58,6 +55,9 @@ absl::StatusOr<int64_t> ReadVersion(SqlConnection& connection) {
 int SchemaVersion() { return static_cast<int>(std::size(kMigrations)); }
 
 absl::Status MigrateSchema(SqlConnection& connection) {
+  const std::string create =
+      connection.Translate("CREATE TABLE IF NOT EXISTS schema_version(version INTEGER NOT NULL)");
+  LONGLORA_RETURN_IF_ERROR(connection.Execute(create.c_str()));
   LONGLORA_ASSIGN_OR_RETURN(int64_t version, ReadVersion(connection));
   if (version > SchemaVersion()) {
     return absl::FailedPreconditionError(
@@ -75,6 +75,20 @@ absl::Status MigrateSchema(SqlConnection& connection) {
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckSchema(SqlConnection& connection) {
+  const absl::StatusOr<int64_t> version = ReadVersion(connection);
+  if (!version.ok()) {
+    return absl::UnavailableError(absl::StrCat(
+        "there is no job store here yet, or none that this user may read; the first server that "
+        "leads makes it: ",
+        version.status().message()));
+  }
+  if (*version == SchemaVersion()) return absl::OkStatus();
+  return absl::UnavailableError(
+      absl::StrCat("the store has schema version ", *version, ", this program reads ",
+                   SchemaVersion(), " only: all servers of a store must be of one version"));
 }
 
 }  // namespace longlora::server

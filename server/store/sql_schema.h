@@ -14,6 +14,10 @@ int SchemaVersion();
 // when its schema is newer than this program: nothing is touched.
 absl::Status MigrateSchema(SqlConnection& connection);
 
+// For who only reads: OK when the database has exactly the version that this program writes, else
+// UNAVAILABLE, with the way out. Changes nothing.
+absl::Status CheckSchema(SqlConnection& connection);
+
 }  // namespace longlora::server
 
 #endif  // LONGLORA_SERVER_STORE_SQL_SCHEMA_H_

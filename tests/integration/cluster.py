@@ -174,12 +174,13 @@ class Cluster:
 
     # -- client
 
-    def client_command(self, *arguments):
-        return [str(BIN / "longlora"), *map(str, arguments), "--server", self.address, *self.plaintext]
+    def client_command(self, *arguments, server=None):
+        return [str(BIN / "longlora"), *map(str, arguments), "--server", server or self.address, *self.plaintext]
 
-    def client(self, *arguments, check=True, timeout=300):
-        result = subprocess.run([*self.server_side, *self.client_command(*arguments)], capture_output=True, text=True,
-                                timeout=timeout)
+    def client(self, *arguments, check=True, timeout=300, server=None):
+        """`server`: an address beside the cluster's own."""
+        result = subprocess.run([*self.server_side, *self.client_command(*arguments, server=server)],
+                                capture_output=True, text=True, timeout=timeout)
         if check and result.returncode != 0:
             raise AssertionError(f"longlora {arguments} exits {result.returncode}: {result.stderr}{result.stdout}")
         return result

@@ -2,6 +2,7 @@
 because PostgreSQL refuses root.
 """
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -9,6 +10,7 @@ import subprocess
 import tempfile
 
 BIN = pathlib.Path("/usr/lib/postgresql/15/bin")
+LOCK = int.from_bytes(b"longlora", "big")  # postgres_job_store.cc
 
 
 class Postgres:
@@ -50,10 +52,23 @@ class Postgres:
         self.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                  "WHERE datname = 'longlora' AND pid <> pg_backend_pid()")
 
-    def _run(self, program, *arguments):
+    @contextlib.contextmanager
+    def lock_held(self):
+        """The lock of the job store is held, as by a server that has just begun to lead."""
+        command = self._command("psql", "-qtA", "-h", self.directory, "-U", "longlora", "-d", "longlora")
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd="/") as session:
+            session.stdin.write(f"SELECT pg_advisory_lock({LOCK}), 'held';\n")
+            session.stdin.flush()
+            assert "held" in session.stdout.readline()
+            yield
+            session.stdin.close()
+
+    def _command(self, program, *arguments):
         command = [str(BIN / program), *map(str, arguments)]
-        if os.geteuid() == 0:
-            command = ["runuser", "-u", "postgres", "--", *command]
+        return ["runuser", "-u", "postgres", "--", *command] if os.geteuid() == 0 else command
+
+    def _run(self, program, *arguments):
+        command = self._command(program, *arguments)
         # Its own files: a server that goes on must not hold the test's pipe open.
         with tempfile.TemporaryFile("w+") as output:
             result = subprocess.run(command, stdout=output, stderr=output, cwd="/", check=False, timeout=120)

@@ -4,19 +4,18 @@
 #define LONGLORA_TESTS_SERVER_API_HELD_STORE_H_
 
 #include <cstddef>
-#include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/synchronization/mutex.h"
-#include "server/store/job_store.h"
+#include "tests/server/store/forwarding_job_store.h"
 
 namespace longlora::server {
 
-class HeldStore : public JobStore {
+class HeldStore : public ForwardingJobStore {
  public:
-  explicit HeldStore(JobStore& store) : store_(store) {}
+  using ForwardingJobStore::ForwardingJobStore;
   ~HeldStore() override { Release(); }
 
   // From now on nothing is decided, until Release.
@@ -41,40 +40,15 @@ class HeldStore : public JobStore {
   }
 
   CommitTicket Enqueue(JobTransaction change) override {
-    return Keep(store_.Enqueue(std::move(change)));
+    return Keep(inner().Enqueue(std::move(change)));
   }
   CommitTicket EnqueueWorker(internal::v1::WorkerRecord worker) override {
-    return Keep(store_.EnqueueWorker(std::move(worker)));
+    return Keep(inner().EnqueueWorker(std::move(worker)));
   }
   CommitTicket EnqueueForgetWorker(std::string name) override {
-    return Keep(store_.EnqueueForgetWorker(std::move(name)));
+    return Keep(inner().EnqueueForgetWorker(std::move(name)));
   }
-  CommitTicket EnqueueDropEvents(std::string id, int64_t through) override {
-    return store_.EnqueueDropEvents(std::move(id), through);
-  }
-  absl::StatusOr<std::vector<StoredJob>> ListEventLogs(const EventLogQuery& query) override {
-    return store_.ListEventLogs(query);
-  }
-  CommitTicket Confirm() override { return Keep(store_.Confirm()); }
-  absl::StatusOr<StoredJob> ReadJob(absl::string_view id) override { return store_.ReadJob(id); }
-  absl::StatusOr<StoredJob> ReadJobByRequestId(absl::string_view id) override {
-    return store_.ReadJobByRequestId(id);
-  }
-  absl::StatusOr<std::vector<StoredJob>> ListJobs(const JobQuery& query) override {
-    return store_.ListJobs(query);
-  }
-  absl::StatusOr<std::vector<StoredJob>> ListLiveJobs() override { return store_.ListLiveJobs(); }
-  absl::StatusOr<EventPage> ReadEvents(absl::string_view id, int64_t after,
-                                       int32_t limit) override {
-    return store_.ReadEvents(id, after, limit);
-  }
-  absl::StatusOr<std::vector<internal::v1::WorkerRecord>> ListWorkers() override {
-    return store_.ListWorkers();
-  }
-  absl::StatusOr<std::map<v1::FineTuneJob::State, int64_t>> CountJobsByState() override {
-    return store_.CountJobsByState();
-  }
-  absl::StatusOr<int64_t> NewestOrder() override { return store_.NewestOrder(); }
+  CommitTicket Confirm() override { return Keep(inner().Confirm()); }
 
  private:
   struct Held {
@@ -90,7 +64,6 @@ class HeldStore : public JobStore {
   }
   bool HasWanted() const { return held_.size() >= wanted_; }
 
-  JobStore& store_;
   absl::Mutex mutex_;
   bool holding_ = false;
   std::vector<Held> held_;

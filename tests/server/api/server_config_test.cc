@@ -35,6 +35,14 @@ TEST(ServerConfigTest, FlagsAreRead) {
   EXPECT_EQ(config.retention.age_max, absl::Hours(72));
 }
 
+TEST(ServerConfigTest, AddressForReadsNeedsTheStoreThatItReads) {
+  const auto parsed =
+      Parse({"--data-dir", "/d", "--read-listen", "127.0.0.1:2", "--store", "postgresql://h/d"});
+  ASSERT_TRUE(std::holds_alternative<ServerConfig>(parsed));
+  EXPECT_EQ(std::get<ServerConfig>(parsed).read_listen, "127.0.0.1:2");
+  EXPECT_EQ(std::get<int>(Parse({"--data-dir", "/d", "--read-listen", "127.0.0.1:2"})), 2);
+}
+
 TEST(ServerConfigTest, LimitsAreRead) {
   const auto parsed = Parse({"--data-dir",
                              "/d",

@@ -54,9 +54,12 @@ class UnaryCallsTest : public ::testing::Test {
     worker_calls_ = std::make_unique<UnaryCalls>(kThreads, limits);
     worker_service_ = std::make_unique<WorkerServiceHandler>(WorkerServiceHandler::Dependencies{
         scheduler_.get(), artifacts_.get(), files_.get(), nullptr, worker_calls_.get()});
-    service_ = std::make_unique<FineTuneServiceHandler>(FineTuneServiceHandler::Dependencies{
-        scheduler_.get(), nullptr, artifacts_.get(), nullptr, nullptr, nullptr, calls_.get(),
-        nullptr, limits.spec_bytes});
+    service_ = std::make_unique<FineTuneServiceHandler>(
+        FineTuneServiceHandler::Dependencies{.reader = scheduler_.get(),
+                                             .artifacts = artifacts_.get(),
+                                             .calls = calls_.get(),
+                                             .scheduler = scheduler_.get(),
+                                             .max_spec_bytes = limits.spec_bytes});
     grpc::ServerBuilder builder;
     builder.RegisterService(service_.get());
     builder.RegisterService(worker_service_.get());

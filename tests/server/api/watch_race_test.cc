@@ -11,6 +11,7 @@
 #include "common/time/clock.h"
 #include "server/api/fine_tune_service.h"
 #include "server/store/sqlite_job_store.h"
+#include "tests/server/store/forwarding_job_store.h"
 #include "tests/testing/status_matchers.h"
 #include "tests/testing/temporary_directory.h"
 
@@ -19,51 +20,19 @@ namespace {
 
 // Passes everything on; calls `on_nothing_new` once, after an empty page was read and before it is
 // returned.
-class RacingStore : public JobStore {
+class RacingStore : public ForwardingJobStore {
  public:
-  explicit RacingStore(JobStore& store) : store_(store) {}
+  using ForwardingJobStore::ForwardingJobStore;
   std::function<void()> on_nothing_new;
 
-  CommitTicket Enqueue(JobTransaction change) override { return store_.Enqueue(std::move(change)); }
-  CommitTicket EnqueueWorker(internal::v1::WorkerRecord worker) override {
-    return store_.EnqueueWorker(std::move(worker));
-  }
-  CommitTicket EnqueueForgetWorker(std::string name) override {
-    return store_.EnqueueForgetWorker(std::move(name));
-  }
-  CommitTicket EnqueueDropEvents(std::string id, int64_t through) override {
-    return store_.EnqueueDropEvents(std::move(id), through);
-  }
-  absl::StatusOr<std::vector<StoredJob>> ListEventLogs(const EventLogQuery& query) override {
-    return store_.ListEventLogs(query);
-  }
-  CommitTicket Confirm() override { return store_.Confirm(); }
-  absl::StatusOr<StoredJob> ReadJob(absl::string_view id) override { return store_.ReadJob(id); }
-  absl::StatusOr<StoredJob> ReadJobByRequestId(absl::string_view id) override {
-    return store_.ReadJobByRequestId(id);
-  }
-  absl::StatusOr<std::vector<StoredJob>> ListJobs(const JobQuery& query) override {
-    return store_.ListJobs(query);
-  }
-  absl::StatusOr<std::vector<StoredJob>> ListLiveJobs() override { return store_.ListLiveJobs(); }
   absl::StatusOr<EventPage> ReadEvents(absl::string_view id, int64_t after,
                                        int32_t limit) override {
-    absl::StatusOr<EventPage> page = store_.ReadEvents(id, after, limit);
+    absl::StatusOr<EventPage> page = inner().ReadEvents(id, after, limit);
     if (page.ok() && page->events.empty() && on_nothing_new) {
       std::exchange(on_nothing_new, nullptr)();
     }
     return page;
   }
-  absl::StatusOr<std::vector<internal::v1::WorkerRecord>> ListWorkers() override {
-    return store_.ListWorkers();
-  }
-  absl::StatusOr<std::map<v1::FineTuneJob::State, int64_t>> CountJobsByState() override {
-    return store_.CountJobsByState();
-  }
-  absl::StatusOr<int64_t> NewestOrder() override { return store_.NewestOrder(); }
-
- private:
-  JobStore& store_;
 };
 
 TEST(WatchRaceTest, ChangeBetweenReadingAndSleepingIsSeen) {
@@ -90,7 +59,7 @@ TEST(WatchRaceTest, ChangeBetweenReadingAndSleepingIsSeen) {
   EventLog events(racing, hub);
   WatchStreams watches(scheduler.get(), &events, Limits(), &common::Clock::Real());
   FineTuneServiceHandler::Dependencies services;
-  services.scheduler = scheduler.get();
+  services.reader = scheduler.get();
   services.watches = &watches;
   FineTuneServiceHandler service(services);
   grpc::ServerBuilder builder;

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -62,6 +63,20 @@ TEST_F(ArtifactStoreTest, StoresBelowItsJobAndAttempt) {
   ASSERT_OK_AND_ASSIGN(const auto files, common::ListFiles(directory_ / "artifacts"));
   ASSERT_EQ(files.size(), 1u);
   EXPECT_EQ(files[0].find("job-1/1/checkpoints/step-1/manifest.json@"), 0u);
+}
+
+TEST_F(ArtifactStoreTest, ReaderOfAnothersRootReadsAndCreatesNothing) {
+  const std::string root = directory_ / "elsewhere";
+  const auto reader = ArtifactStore::OpenToRead(root);
+  const ArtifactKey key = KeyOf("adapter/weights", "content");
+  EXPECT_EQ(ReasonOf(reader->Read(key, 0).status()), "ARTIFACT_NOT_FOUND");
+  EXPECT_FALSE(std::filesystem::exists(root));
+  ASSERT_OK_AND_ASSIGN(store_, ArtifactStore::Open(root, 1000));
+  ASSERT_OK(Put(key, "content"));
+  ASSERT_OK_AND_ASSIGN(const auto content, reader->Read(key, 0));
+  std::string chunk;
+  ASSERT_OK(content->Next(&chunk));
+  EXPECT_EQ(chunk, "content");
 }
 
 TEST_F(ArtifactStoreTest, EmptyArtifactIsStored) {

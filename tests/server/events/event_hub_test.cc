@@ -24,6 +24,10 @@ TEST(EventHubTest, EveryWatcherOfTheJobIsWoken) {
   EXPECT_EQ(first, 2);
   EXPECT_EQ(second, 2);
   EXPECT_EQ(other, 0);
+  hub.NotifyAll();
+  EXPECT_EQ(first, 3);
+  EXPECT_EQ(second, 3);
+  EXPECT_EQ(other, 1);
   EXPECT_EQ(hub.watcher_count(), 3u);
 }
 

@@ -68,7 +68,7 @@ TEST_F(SchedulerDrainTest, SchedulingSurvivesServerAndWorker) {
   worker_.Restart("second");
   Sync(worker_);  // its attempt was lost with it
   EXPECT_EQ(StateOf(job), Job::QUEUED);
-  EXPECT_EQ(scheduler_->ListWorkers()[0].scheduling(), v1::Worker::DRAINING);
+  EXPECT_EQ(scheduler_->ListWorkers().value()[0].scheduling(), v1::Worker::DRAINING);
   clock_.Advance(absl::Minutes(10));
   EXPECT_THAT(Sync(worker_), IsEmpty());
 }
@@ -77,10 +77,10 @@ TEST_F(SchedulerDrainTest, CordonedWorkerIsNotForgottenWhileItIsAway) {
   Set(v1::Worker::CORDONED);
   clock_.Advance(options_.worker_retention * 2);
   scheduler_->Tick();
-  ASSERT_THAT(scheduler_->ListWorkers(), SizeIs(1));
+  ASSERT_THAT(scheduler_->ListWorkers().value(), SizeIs(1));
   Set(v1::Worker::OPEN);
   scheduler_->Tick();
-  EXPECT_THAT(scheduler_->ListWorkers(), IsEmpty());
+  EXPECT_THAT(scheduler_->ListWorkers().value(), IsEmpty());
 }
 
 TEST_F(SchedulerDrainTest, PauseAndCancelOfAnEvictedJobHoldGood) {

@@ -23,7 +23,7 @@ class SchedulerLeaseTest : public SchedulerTest {
 TEST_F(SchedulerLeaseTest, SilentWorkersJobIsGivenAwayAfterLeaseAndGrace) {
   clock_.Advance(options_.lease_duration);
   scheduler_->Tick();
-  EXPECT_EQ(scheduler_->ListWorkers()[0].state(), v1::Worker::LOST);
+  EXPECT_EQ(scheduler_->ListWorkers().value()[0].state(), v1::Worker::LOST);
   EXPECT_EQ(StateOf(job_), Job::RUNNING);
   clock_.Advance(options_.lease_grace - absl::Milliseconds(1));
   Sync(other_);
@@ -46,7 +46,7 @@ TEST_F(SchedulerLeaseTest, WorkerThatComesBackInsideTheGraceGoesOn) {
   ASSERT_THAT(assignments, SizeIs(1));
   EXPECT_EQ(assignments[0].attempt(), 1);
   EXPECT_EQ(assignments[0].desired(), Assignment::RUN);
-  EXPECT_EQ(scheduler_->ListWorkers()[0].state(), v1::Worker::CONNECTED);
+  EXPECT_EQ(scheduler_->ListWorkers().value()[0].state(), v1::Worker::CONNECTED);
 }
 
 TEST_F(SchedulerLeaseTest, WorkerThatComesBackTooLateIsToldToStop) {
@@ -64,7 +64,7 @@ TEST_F(SchedulerLeaseTest, JumpOfTheDateMovesNoLease) {
   clock_.Jump(absl::Hours(24 * 365));
   scheduler_->Tick();
   EXPECT_EQ(StateOf(job_), Job::RUNNING);
-  EXPECT_EQ(scheduler_->ListWorkers()[0].state(), v1::Worker::CONNECTED);
+  EXPECT_EQ(scheduler_->ListWorkers().value()[0].state(), v1::Worker::CONNECTED);
 }
 
 TEST_F(SchedulerLeaseTest, BackOffIsNotProlongedByAJumpOfTheDate) {

@@ -245,7 +245,7 @@ TEST_F(SchedulerQueueTest, LabelsChooseTheWorker) {
   labelled.report().add_labels("zone=a");
   labelled.report().add_labels("gpu=h100");
   EXPECT_THAT(Sync(labelled), SizeIs(1));
-  EXPECT_THAT(scheduler_->ListWorkers()[1].labels(), ElementsAre("gpu=h100", "zone=a"));
+  EXPECT_THAT(scheduler_->ListWorkers().value()[1].labels(), ElementsAre("gpu=h100", "zone=a"));
   labelled.report().add_labels("no label");
   EXPECT_EQ(ReasonOf(scheduler_->Synchronize(labelled.report())), "WORKER_INVALID");
 }

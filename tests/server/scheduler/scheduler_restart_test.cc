@@ -54,7 +54,7 @@ TEST_F(SchedulerRestartTest, WorkerGetsAFreshLeaseToReportIn) {
   Restart();
   scheduler_->Tick();
   EXPECT_EQ(StateOf(job_), Job::RUNNING);
-  EXPECT_EQ(scheduler_->ListWorkers()[0].state(), v1::Worker::LOST);  // not heard of yet
+  EXPECT_EQ(scheduler_->ListWorkers().value()[0].state(), v1::Worker::LOST);  // not heard of yet
   clock_.Advance(WholeLease() - absl::Milliseconds(1));
   scheduler_->Tick();
   EXPECT_EQ(StateOf(job_), Job::RUNNING);

@@ -10,15 +10,16 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "tests/server/scheduler/scheduler_fixture.h"
+#include "tests/server/store/forwarding_job_store.h"
 
 namespace longlora::server {
 namespace {
 
 // Passes everything on; while `failing`, every job change is decided as a full disk would, and
 // while `holding`, it is not decided until the test does so.
-class FailingJobStore : public JobStore {
+class FailingJobStore : public ForwardingJobStore {
  public:
-  explicit FailingJobStore(JobStore& inner) : inner_(inner) {}
+  using ForwardingJobStore::ForwardingJobStore;
   bool failing = false;
   bool reads_fail = false;
   bool lost = false;
@@ -52,53 +53,22 @@ class FailingJobStore : public JobStore {
       return held;
     }
     if (failing) return CommitTicket(absl::ResourceExhaustedError("disk full"));
-    return inner_.Enqueue(std::move(transaction));
-  }
-  CommitTicket EnqueueWorker(internal::v1::WorkerRecord worker) override {
-    return inner_.EnqueueWorker(std::move(worker));
-  }
-  CommitTicket EnqueueForgetWorker(std::string name) override {
-    return inner_.EnqueueForgetWorker(std::move(name));
-  }
-  CommitTicket EnqueueDropEvents(std::string id, int64_t through) override {
-    return inner_.EnqueueDropEvents(std::move(id), through);
-  }
-  absl::StatusOr<std::vector<StoredJob>> ListEventLogs(const EventLogQuery& query) override {
-    return inner_.ListEventLogs(query);
+    return inner().Enqueue(std::move(transaction));
   }
   CommitTicket Confirm() override {
     on_confirm();
     if (lost) return CommitTicket(absl::FailedPreconditionError("another server has the store"));
-    return inner_.Confirm();
+    return inner().Confirm();
   }
   std::function<void()> on_read = [] {};  // called whenever a job is read
 
   absl::StatusOr<StoredJob> ReadJob(absl::string_view id) override {
     on_read();
     if (reads_fail) return absl::UnavailableError("the database is away");
-    return inner_.ReadJob(id);
+    return inner().ReadJob(id);
   }
-  absl::StatusOr<StoredJob> ReadJobByRequestId(absl::string_view request_id) override {
-    return inner_.ReadJobByRequestId(request_id);
-  }
-  absl::StatusOr<std::vector<StoredJob>> ListJobs(const JobQuery& query) override {
-    return inner_.ListJobs(query);
-  }
-  absl::StatusOr<std::vector<StoredJob>> ListLiveJobs() override { return inner_.ListLiveJobs(); }
-  absl::StatusOr<EventPage> ReadEvents(absl::string_view id, int64_t after,
-                                       int32_t limit) override {
-    return inner_.ReadEvents(id, after, limit);
-  }
-  absl::StatusOr<std::vector<internal::v1::WorkerRecord>> ListWorkers() override {
-    return inner_.ListWorkers();
-  }
-  absl::StatusOr<std::map<Job::State, int64_t>> CountJobsByState() override {
-    return inner_.CountJobsByState();
-  }
-  absl::StatusOr<int64_t> NewestOrder() override { return inner_.NewestOrder(); }
 
  private:
-  JobStore& inner_;
   absl::Mutex mutex_;
   std::vector<Kept> kept_ ABSL_GUARDED_BY(mutex_);
 };

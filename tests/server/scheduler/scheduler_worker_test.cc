@@ -99,7 +99,7 @@ TEST_F(SchedulerWorkerTest, LeavingWorkersJobGoesOnElsewhereFromItsCheckpointWit
   EXPECT_EQ(StateOf(job_), Job::QUEUED);
   EXPECT_EQ(Get(job_).attempts(0).state(), v1::Attempt::EVICTED);
   EXPECT_FALSE(Get(job_).attempts(0).has_failure());
-  EXPECT_EQ(scheduler_->ListWorkers()[0].state(), v1::Worker::LOST);
+  EXPECT_EQ(scheduler_->ListWorkers().value()[0].state(), v1::Worker::LOST);
   scheduler_->Tick();
   EXPECT_EQ(Get(job_).schedule_reason().code(), "NO_WORKER");
   FakeWorker other("b", 1);
@@ -158,7 +158,7 @@ TEST_F(SchedulerWorkerTest, DevicesAreGivenOnce) {
   ASSERT_THAT(assignments, SizeIs(2));
   EXPECT_NE(assignments[0].device_ids(0), assignments[1].device_ids(0));
   EXPECT_EQ(StateOf(third), Job::QUEUED);
-  const v1::Worker listed = scheduler_->ListWorkers()[0];
+  const v1::Worker listed = scheduler_->ListWorkers().value()[0];
   EXPECT_EQ(listed.devices(0).job(), job_);
   EXPECT_EQ(listed.devices(1).job(), second);
 }
@@ -166,7 +166,7 @@ TEST_F(SchedulerWorkerTest, DevicesAreGivenOnce) {
 TEST_F(SchedulerWorkerTest, WorkersAreListedByName) {
   FakeWorker other("0-first", 1);
   Sync(other);
-  const std::vector<v1::Worker> workers = scheduler_->ListWorkers();
+  const std::vector<v1::Worker> workers = scheduler_->ListWorkers().value();
   ASSERT_THAT(workers, SizeIs(2));
   EXPECT_EQ(workers[0].name(), "workers/0-first");
   EXPECT_EQ(workers[1].name(), "workers/a");

@@ -123,6 +123,34 @@ TEST(PostgresJobStoreTest, AcknowledgedJobsSurviveAKilledDatabase) {
   EXPECT_EQ(jobs.size(), 51u);
 }
 
+TEST(PostgresJobStoreTest, ReaderSeesWhatAnotherServerWritesAndWaitsForItsFirstStart) {
+  const std::string url = Postgres().Database("read");
+  const std::unique_ptr<JobStoreReader> reader = OpenPostgresReader(url);
+  EXPECT_THAT(reader->ReadJob("job-1"),
+              StatusIs(absl::StatusCode::kUnavailable, "the first server that leads makes it"));
+  ASSERT_OK_AND_ASSIGN(auto store, OpenPostgresJobStore(url));
+  EXPECT_THAT(reader->ReadJob("job-1"), StatusIs(absl::StatusCode::kNotFound, "job-1"));
+  for (int64_t order = 1; order <= 20; ++order) {
+    const std::string id = absl::StrCat("job-", order);
+    ASSERT_OK(store->Enqueue(CreateJob(id, order)).Wait());
+    EXPECT_OK(reader->ReadJob(id)) << "as soon as it is durable";
+  }
+  store.reset();
+  ASSERT_OK_AND_ASSIGN(const auto jobs, reader->ListJobs({.limit = 1000}));
+  EXPECT_THAT(jobs, SizeIs(20)) << "whether a server leads or not";
+  ASSERT_TRUE(Postgres().Sql(EndSessions("read")));
+  EXPECT_OK(reader->ReadEvents("job-1", 0, 10)) << "on a new session";
+}
+
+TEST(PostgresJobStoreTest, ReaderRefusesAnotherSchema) {
+  const std::string url = Postgres().Database("read_newer");
+  ASSERT_OK(OpenPostgresJobStore(url));
+  ASSERT_OK_AND_ASSIGN(const auto connection, OpenPostgres(url));
+  ASSERT_OK(connection->Execute("UPDATE schema_version SET version = version + 1"));
+  EXPECT_THAT(OpenPostgresReader(url)->NewestOrder(),
+              StatusIs(absl::StatusCode::kUnavailable, "all servers of a store"));
+}
+
 TEST(PostgresJobStoreTest, NewerSchemaIsRefused) {
   const std::string url = Postgres().Database("newer");
   ASSERT_OK(OpenPostgresJobStore(url));

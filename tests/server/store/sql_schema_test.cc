@@ -73,5 +73,21 @@ TEST(SqlSchemaTest, NewerSchemaIsRefusedAndKept) {
   EXPECT_OK(store->ReadJob("alpha-1"));
 }
 
+TEST(SqlSchemaTest, ReaderWantsExactlyThePresentVersion) {
+  const testing::TemporaryDirectory folder;
+  ASSERT_OK_AND_ASSIGN(const auto connection, OpenSqlite(folder / "jobs.db"));
+  EXPECT_THAT(CheckSchema(*connection),
+              StatusIs(absl::StatusCode::kUnavailable, "the first server that leads makes it"));
+  EXPECT_THAT(CheckSchema(*connection), StatusIs(absl::StatusCode::kUnavailable, "no such table"))
+      << "and looking made nothing";
+  ASSERT_OK(MigrateSchema(*connection));
+  EXPECT_OK(CheckSchema(*connection));
+  for (const char* other : {"UPDATE schema_version SET version = version + 1",
+                            "UPDATE schema_version SET version = version - 2"}) {
+    ASSERT_OK(connection->Execute(other));
+    EXPECT_THAT(CheckSchema(*connection), StatusIs(absl::StatusCode::kUnavailable, "one version"));
+  }
+}
+
 }  // namespace
 }  // namespace longlora::server

@@ -4,11 +4,10 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
-#include "common/ids/names.h"
 #include "common/status/status_macros.h"
-#include "rpc/grpc_status.h"
 #include "server/api/page_token.h"
+#include "server/events/job_errors.h"
+#include "server/store/resource_names.h"
 
 namespace longlora::server {
 namespace {
@@ -16,11 +15,7 @@ namespace {
 // The id of "queues/{id}"; empty for an empty name, which means all.
 absl::StatusOr<std::string> QueueIdOf(const std::string& name) {
   if (name.empty()) return std::string();
-  absl::string_view id = name;
-  if (absl::ConsumePrefix(&id, "queues/") && common::IsQueueName(id)) return std::string(id);
-  const std::string problem = absl::StrCat("\"", name, "\" is no queue's name: queues/{id}");
-  return rpc::MakeError(absl::StatusCode::kInvalidArgument, problem,
-                        {"NAME_INVALID", {{"name", name}}, {{"queue", problem}}});
+  return WithNameReason(ParseQueueName(name), name, "queue");
 }
 
 }  // namespace

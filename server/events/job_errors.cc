@@ -19,7 +19,11 @@ absl::Status WithJobReason(const absl::Status& status, absl::string_view job_id)
 }
 
 absl::StatusOr<std::string> JobIdOf(absl::string_view name, absl::string_view field) {
-  absl::StatusOr<std::string> id = ParseJobName(name);
+  return WithNameReason(ParseJobName(name), name, field);
+}
+
+absl::StatusOr<std::string> WithNameReason(absl::StatusOr<std::string> id, absl::string_view name,
+                                           absl::string_view field) {
   if (id.ok()) return id;
   return rpc::MakeError(absl::StatusCode::kInvalidArgument, id.status().message(),
                         {"NAME_INVALID",

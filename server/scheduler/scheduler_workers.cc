@@ -3,25 +3,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
-#include "common/ids/names.h"
 #include "common/status/status_macros.h"
 #include "rpc/grpc_status.h"
+#include "server/events/job_errors.h"
 #include "server/scheduler/scheduler.h"
 #include "server/store/resource_names.h"
 
 namespace longlora::server {
-namespace {
-
-absl::StatusOr<std::string> WorkerIdOf(absl::string_view name) {
-  absl::string_view id = name;
-  if (absl::ConsumePrefix(&id, "workers/") && common::IsWorkerId(id)) return std::string(id);
-  const std::string problem = absl::StrCat("\"", name, "\" is no worker's name: workers/{id}");
-  return rpc::MakeError(absl::StatusCode::kInvalidArgument, problem,
-                        {"NAME_INVALID", {{"name", std::string(name)}}, {{"name", problem}}});
-}
-
-}  // namespace
 
 v1::Worker Scheduler::View(const KnownWorker& known) {
   v1::Worker worker = known.record.worker();
@@ -46,7 +34,8 @@ absl::StatusOr<std::vector<v1::Worker>> Scheduler::ListWorkers() {
 
 absl::StatusOr<v1::Worker> Scheduler::SetScheduling(absl::string_view worker,
                                                     v1::Worker::Scheduling scheduling) {
-  LONGLORA_ASSIGN_OR_RETURN(const std::string id, WorkerIdOf(worker));
+  LONGLORA_ASSIGN_OR_RETURN(const std::string id,
+                            WithNameReason(ParseWorkerName(worker), worker, "name"));
   v1::Worker view;
   std::vector<Handed> handed;
   CommitTicket stored;

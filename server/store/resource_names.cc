@@ -34,4 +34,17 @@ absl::StatusOr<std::string> ParseJobName(absl::string_view name) {
   return std::string(id);
 }
 
+absl::StatusOr<std::string> ParseWorkerName(absl::string_view name) {
+  absl::string_view id = name;
+  if (absl::ConsumePrefix(&id, kWorkers) && common::IsWorkerId(id)) return std::string(id);
+  return absl::InvalidArgumentError(
+      absl::StrCat("\"", name, "\" is no worker's name: workers/{id}"));
+}
+
+absl::StatusOr<std::string> ParseQueueName(absl::string_view name) {
+  absl::string_view id = name;
+  if (absl::ConsumePrefix(&id, kQueues) && common::IsQueueName(id)) return std::string(id);
+  return absl::InvalidArgumentError(absl::StrCat("\"", name, "\" is no queue's name: queues/{id}"));
+}
+
 }  // namespace longlora::server

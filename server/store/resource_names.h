@@ -18,6 +18,9 @@ std::string QueueName(absl::string_view id);   // queues/{id}
 
 // The id of "fineTuneJobs/{id}"; INVALID_ARGUMENT when the name has another form.
 absl::StatusOr<std::string> ParseJobName(absl::string_view name);
+// The same of "workers/{id}" and "queues/{id}".
+absl::StatusOr<std::string> ParseWorkerName(absl::string_view name);
+absl::StatusOr<std::string> ParseQueueName(absl::string_view name);
 
 }  // namespace longlora::server
 

@@ -30,8 +30,9 @@ add_link_options(-Wl,-z,relro,-z,now,-z,noexecstack)
 add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)
 
 if(LONGLORA_SANITIZE)
-  add_compile_options(-fsanitize=${LONGLORA_SANITIZE} -fno-omit-frame-pointer)
-  add_link_options(-fsanitize=${LONGLORA_SANITIZE})
+  add_compile_options(-fsanitize=${LONGLORA_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  # The old kind of run path holds for libraries of libraries, too: libgrpc++ is to load the Abseil that we link.
+  add_link_options(-fsanitize=${LONGLORA_SANITIZE} -Wl,--disable-new-dtags)
 else()
   add_compile_options($<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CONFIG:Release>>:-D_FORTIFY_SOURCE=2>
                       -D_GLIBCXX_ASSERTIONS -fstack-clash-protection -fcf-protection=full)

@@ -30,11 +30,16 @@ add_link_options(-Wl,-z,relro,-z,now,-z,noexecstack)
 add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-fpch-preprocess>)
 
 if(LONGLORA_SANITIZE)
-  add_compile_options(-fsanitize=${LONGLORA_SANITIZE} -fno-omit-frame-pointer)
+  add_compile_options(-fsanitize=${LONGLORA_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   add_link_options(-fsanitize=${LONGLORA_SANITIZE})
 else()
   add_compile_options($<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CONFIG:Release>>:-D_FORTIFY_SOURCE=2>
                       -D_GLIBCXX_ASSERTIONS -fstack-clash-protection -fcf-protection=full)
+endif()
+
+if(LONGLORA_SANITIZE STREQUAL "thread")
+  # tools/install-tsan-abseil, in place of Debian's: below libgrpc++, too, where only the old kind of run path holds.
+  add_link_options(-Wl,-rpath,${CMAKE_SOURCE_DIR}/.deps/tsan-abseil -Wl,--disable-new-dtags)
 endif()
 
 find_package(Threads REQUIRED)

@@ -163,6 +163,10 @@ TEST_F(WorkerServiceTest, AttemptThatEndsDuringAnUploadStoresNothing) {
   ASSERT_TRUE(writer->Write(request));
   request.set_data("abcd");
   ASSERT_TRUE(writer->Write(request));
+  // What is written is not yet read: an upload that begins while its attempt ends is told to come
+  // again.
+  worker::v1::GetArtifactStatusResponse begun;
+  while (begun.received_bytes() < 4) ASSERT_TRUE(Status(Ref("adapter/a", "abcd"), &begun).ok());
   worker::v1::AttemptStatus failed;
   failed.set_job(assignment_.job());
   failed.set_attempt(assignment_.attempt());

@@ -10,7 +10,7 @@
 
 namespace longlora::worker {
 
-AgentFixture::AgentFixture(common::Clock* clock) {
+AgentFixture::AgentFixture() {
   EXPECT_TRUE(common::CreateDirectories(directory_ / "models/tiny").ok());
   EXPECT_TRUE(common::AtomicWriteFile(directory_ / "models/tiny/config.json", "{}").ok());
   link_ = std::make_unique<ServerLink>(seam::WorkerService::NewStub(service_.Channel()), "w1");
@@ -22,7 +22,7 @@ AgentFixture::AgentFixture(common::Clock* clock) {
     return std::make_unique<RankGroup>(std::move(spec), &launcher_, sink, environment_.clock);
   };
   environment_.metrics = &metrics_;
-  environment_.clock = clock != nullptr ? clock : &common::Clock::Real();
+  environment_.clock = &common::Clock::Real();
   environment_.devices = *FindDevices("cpu:2");
   environment_.roots = {.model_dir = directory_ / "models", .allowed_roots = {}};
   environment_.trainer = FakeTrainerPath();

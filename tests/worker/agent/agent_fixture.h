@@ -24,8 +24,7 @@ namespace longlora::worker {
 
 class AgentFixture : public ::testing::Test {
  protected:
-  // `clock`: the agent's; nullptr: the machine's.
-  explicit AgentFixture(common::Clock* clock = nullptr);
+  AgentFixture();
   ~AgentFixture() override;
 
   // A RUN assignment of "fineTuneJobs/{job}", with a dataset and the script for the fake trainer.

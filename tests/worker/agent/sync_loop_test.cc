@@ -331,6 +331,8 @@ TEST_F(SyncLoopTest, NameThatAnotherTookEndsTheWorkerAndItsRanks) {
 class LeaseTest : public SyncLoopTest {
  protected:
   LeaseTest() { environment_.clock = &clock_; }
+  // Attempts ask for the time until they have ended.
+  ~LeaseTest() override { loop_.reset(); }
   void StepUntil(const std::function<bool()>& condition) {
     ASSERT_TRUE(Eventually([&] {
       EXPECT_OK(loop_->Step());

@@ -282,6 +282,8 @@ int main(int argc, char** argv) {
   if (!spec.ok()) Die(std::string(spec.status().message()));
   const char* variable = getenv("LONGLORA_FAKE_TRAINER");
   const FakeScript script(variable != nullptr ? variable : spec->display_name);
+  // Tests kill with it what is to die as a crash does; a sanitizer would report it, and exit.
+  signal(SIGSEGV, SIG_DFL);
   signal(SIGTERM, script.Has("ignore_sigterm") ? SIG_IGN : +[](int) { stop_requested = 1; });
   return static_cast<int>(FakeTrainer(arguments, *std::move(spec), script).Run());
 }

@@ -265,9 +265,9 @@ def all_errors(jobs):
             *queue_errors()]
 
 
-# Documented, and not to be had from a server that is well and has room.
-NOT_PROVOKED = {"SERVER_STOPPING", "STORAGE_UNAVAILABLE", "STORAGE_FULL", "TOO_MANY_TRANSFERS", "TOO_MANY_WATCHES",
-                "TOO_MANY_CALLS", "TOO_MANY_CREATES", "QUEUE_FULL", "UPLOAD_BUSY", "EVENTS_DROPPED"}
+# Documented, and not to be had from a server that is well and has room, at its --listen.
+NOT_PROVOKED = {"READ_ONLY", "SERVER_STOPPING", "STORAGE_UNAVAILABLE", "STORAGE_FULL", "TOO_MANY_TRANSFERS",
+                "TOO_MANY_WATCHES", "TOO_MANY_CALLS", "TOO_MANY_CREATES", "QUEUE_FULL", "UPLOAD_BUSY", "EVENTS_DROPPED"}
 
 
 def pairs(text):

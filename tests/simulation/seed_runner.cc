@@ -10,7 +10,9 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -69,8 +71,9 @@ Ground MakeGround() {
   ground.directory = MakeDirectory();
   ground.model_directory = ground.directory + "/models";
   ground.empty_store = ground.directory + "/empty.sqlite";
-  ground.metrics =
-      new longlora::worker::WorkerMetrics("simulated", {}, &longlora::common::Clock::Real());
+  ground.metrics = std::make_shared<longlora::worker::WorkerMetrics>(
+      "simulated", std::vector<longlora::worker::WorkerMetrics::DeviceLabels>(),
+      &longlora::common::Clock::Real());
   fs::create_directories(ground.model_directory + "/tiny");
   auto written =
       longlora::common::AtomicWriteFile(ground.model_directory + "/tiny/config.json", "{}");

@@ -65,7 +65,7 @@ void SimulatedWorker::MakeEnvironment(Life& life) {
                                                           worker::EventSink* sink) {
     return MakeSimulatedRanks(world_, process, name_, std::move(spec), sink);
   };
-  environment.metrics = world_->ground.metrics;
+  environment.metrics = world_->ground.metrics.get();
   environment.clock = &clock_;
   for (int i = 0; i < devices_; ++i) {
     worker::Device device;
@@ -103,7 +103,7 @@ void SimulatedWorker::Start() {
 // As Worker::Run; the trainers of a former life died with it.
 void SimulatedWorker::Live(Life& life) {
   absl::Status status = worker::DeliverFormerEvents(life.environment.attempts_directory,
-                                                    life.link.get(), world_->ground.metrics,
+                                                    life.link.get(), world_->ground.metrics.get(),
                                                     kFormerEventsTimeout, {.backoff = kRetry});
   if (status.ok()) status = common::CreateDirectories(life.environment.attempts_directory);
   if (status.ok()) status = life.loop->Run();

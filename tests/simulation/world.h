@@ -3,6 +3,7 @@
 #define LONGLORA_TESTS_SIMULATION_WORLD_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "common/time/clock.h"
@@ -22,7 +23,7 @@ struct Ground {
   std::string directory;        // on a file system in memory
   std::string model_directory;  // with the one base model, "tiny"
   std::string empty_store;      // a job store's file without jobs, to be copied
-  worker::WorkerMetrics* metrics = nullptr;
+  std::shared_ptr<worker::WorkerMetrics> metrics;
 };
 
 // The clock of one machine: time passes as everywhere, the date may be set.

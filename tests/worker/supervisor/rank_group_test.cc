@@ -124,10 +124,13 @@ TEST_F(RankGroupTest, AnotherStopShortensTheGraceAndNeverLengthensIt) {
 }
 
 TEST_F(RankGroupTest, RankThatDiesDuringALongGraceDoesNotHoldTheOthers) {
-  RankGroupSpec spec = Spec(2, "steps=100000 step_ms=5 ignore_sigterm");
+  RankGroupSpec spec = Spec(2, "steps=100000 step_ms=5 ignore_sigterm flood=1");
   spec.failure_grace = absl::Milliseconds(100);
   Start(spec);
   ASSERT_TRUE(sink_.WaitFor<common::StepEvent>());
+  // A rank that does not yet ignore SIGTERM would end by it, which is no failure.
+  ASSERT_TRUE(
+      Eventually([&] { return common::FileSize(directory_ / "logs/rank-1.log").value_or(0) > 0; }));
   group_->Stop(absl::Hours(1));
   kill(RecordedPids()[1], SIGSEGV);
   EXPECT_EQ(Join().end, End::kStopped);

@@ -65,14 +65,14 @@ class QueuePlacementTest : public ::testing::Test {
     }
     return running_.back();
   }
+  // Speaks of what was asked until the next call.
   PlacementPlan Plan() {
-    PlacementInput input;
-    input.jobs = jobs_;
-    input.workers = workers_;
-    input.running = running_;
-    input.queues = &config_;
-    input.usage = usage_;
-    return PlanPlacement(input);
+    input_.jobs = jobs_;
+    input_.workers = workers_;
+    input_.running = running_;
+    input_.queues = &config_;
+    input_.usage = usage_;
+    return PlanPlacement(input_);
   }
   static Map Placed(const PlacementPlan& plan) {
     Map places;
@@ -103,6 +103,7 @@ class QueuePlacementTest : public ::testing::Test {
  private:
   absl::string_view Keep(const std::string& text) { return *texts_.insert(text).first; }
   std::set<std::string> texts_;
+  PlacementInput input_;
 };
 
 TEST_F(QueuePlacementTest, QueueUsesItsQuotaAndWhatItMayBorrow) {

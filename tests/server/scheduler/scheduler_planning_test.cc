@@ -34,6 +34,11 @@ class Interloper : public common::Threads {
 
 class SchedulerPlanningTest : public SchedulerWorkerFixture {
  protected:
+  // Before between_ ends: their threads wait through it.
+  void TearDown() override {
+    scheduler_.reset();
+    store_.reset();
+  }
   Interloper between_;
 };
 
@@ -83,7 +88,8 @@ TEST_F(SchedulerPlanningTest, DevicesThatTheWorkerNoLongerHasAreNotAssigned) {
     worker_.report().mutable_devices(0)->set_id("cpu:other");
     reporting = std::thread([&] { Sync(worker_); });
     // The report is taken in at once; its answer waits for the plan.
-    while (scheduler_->ListWorkers()->front().devices(0).id() != "cpu:other") std::this_thread::yield();
+    while (scheduler_->ListWorkers()->front().devices(0).id() != "cpu:other")
+      std::this_thread::yield();
   };
   scheduler_->Tick();
   reporting.join();
@@ -140,7 +146,8 @@ TEST_F(SchedulerPlanningTest, AProcessThatLostItsNameMeanwhileIsToldNothing) {
   std::thread reporting;
   between_.next = [&] {
     reporting = std::thread([&] { EXPECT_THAT(Sync(newer), SizeIs(1)); });
-    while (scheduler_->ListWorkers()->front().devices(0).id() != "cpu:other") std::this_thread::yield();
+    while (scheduler_->ListWorkers()->front().devices(0).id() != "cpu:other")
+      std::this_thread::yield();
   };
   EXPECT_THAT(scheduler_->Synchronize(worker_.report()),
               StatusIs(absl::StatusCode::kUnavailable, "another process"));

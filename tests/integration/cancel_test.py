@@ -23,7 +23,8 @@ def test_cancel_while_queued():
         second = cluster.submit(cluster.spec(training=ENDLESS))
         waiting = cluster.get(second)
         assert waiting["state"] == "QUEUED"
-        assert waiting["schedule_reason"]["code"] == "WAITING_FOR_DEVICES"
+        wait_for(lambda: cluster.get(second).get("schedule_reason", {}).get("code") == "WAITING_FOR_DEVICES",
+                 "the server tells why it waits")
         cluster.client("cancel", second)
         assert cluster.get(second)["state"] == "CANCELLED"
         assert "attempts" not in cluster.get(second)

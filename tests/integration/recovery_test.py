@@ -84,7 +84,7 @@ def test_worker_stays_away_until_its_lease_lapses(undisturbed):
         cluster.kill_worker()
         waiting = cluster.wait(name, {"QUEUED"})
         assert waiting["attempts"][0]["failure"]["reason"] == "WORKER_LOST"
-        assert waiting["schedule_reason"]["code"]
+        wait_for(lambda: cluster.get(name).get("schedule_reason", {}).get("code"), "the server tells why it waits")
         cluster.start_worker()
         assert cluster.wait(name)["state"] == "SUCCEEDED"
         check_equal(cluster, name, undisturbed)

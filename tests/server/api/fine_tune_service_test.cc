@@ -6,6 +6,7 @@
 #include <set>
 
 #include "absl/strings/match.h"
+#include "absl/time/clock.h"
 #include "common/io/files.h"
 #include "common/io/sha256.h"
 #include "gmock/gmock.h"
@@ -92,6 +93,12 @@ TEST_F(FineTuneServiceTest, CreatedJobIsStoredAndReadBack) {
   v1::FineTuneJob read;
   ASSERT_TRUE(Get(created.name(), &read).ok());
   EXPECT_EQ(read.spec().SerializeAsString(), created.spec().SerializeAsString());
+  // Told once a placement has looked at the job.
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  while (!read.has_schedule_reason() && absl::Now() < deadline) {
+    absl::SleepFor(absl::Milliseconds(1));
+    ASSERT_TRUE(Get(created.name(), &read).ok());
+  }
   EXPECT_EQ(read.schedule_reason().code(), "NO_DEVICES");
 
   server_.Restart();

@@ -18,7 +18,8 @@ import tempfile
 import time
 
 import torch
-from safetensors.torch import save_file
+from peft import LoraConfig, get_peft_model
+from transformers import LlamaConfig, LlamaForCausalLM
 
 TRAINER = os.environ.get("LONGLORA_TRAINER", str(pathlib.Path(__file__).resolve().parents[1] / "build/bin/longlora-trainer"))
 RANK, ALPHA = 8, 16
@@ -32,29 +33,14 @@ SHAPES = {  # hidden, intermediate, layers, query heads, key/value heads, vocabu
 
 def write_model(folder, shape, length):
     hidden, intermediate, layers, heads, key_heads, vocabulary = SHAPES[shape]
-    keys = hidden // heads * key_heads
     torch.manual_seed(1)
-
-    def matrix(rows, columns):
-        return (torch.randn(rows, columns, device="cuda", dtype=torch.bfloat16) * 0.02).cpu()
-
-    tensors = {"model.embed_tokens.weight": matrix(vocabulary, hidden), "lm_head.weight": matrix(vocabulary, hidden),
-               "model.norm.weight": torch.ones(hidden, dtype=torch.bfloat16)}
-    for layer in range(layers):
-        prefix = f"model.layers.{layer}."
-        for norm in ("input_layernorm", "post_attention_layernorm"):
-            tensors[f"{prefix}{norm}.weight"] = torch.ones(hidden, dtype=torch.bfloat16)
-        for name, rows, columns in (("self_attn.q_proj", hidden, hidden), ("self_attn.k_proj", keys, hidden),
-                                    ("self_attn.v_proj", keys, hidden), ("self_attn.o_proj", hidden, hidden),
-                                    ("mlp.gate_proj", intermediate, hidden), ("mlp.up_proj", intermediate, hidden),
-                                    ("mlp.down_proj", hidden, intermediate)):
-            tensors[f"{prefix}{name}.weight"] = matrix(rows, columns)
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "config.json").write_text(json.dumps({
-        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": vocabulary, "hidden_size": hidden,
-        "intermediate_size": intermediate, "num_hidden_layers": layers, "num_attention_heads": heads,
-        "num_key_value_heads": key_heads, "hidden_act": "silu", "max_position_embeddings": length,
-        "rms_norm_eps": 1e-5, "tie_word_embeddings": False, "rope_theta": 10000.0, "torch_dtype": "bfloat16"}))
+    torch.set_default_dtype(torch.bfloat16)
+    with torch.device("cuda"):
+        LlamaForCausalLM(LlamaConfig(
+            vocab_size=vocabulary, hidden_size=hidden, intermediate_size=intermediate, num_hidden_layers=layers,
+            num_attention_heads=heads, num_key_value_heads=key_heads, max_position_embeddings=length,
+            rms_norm_eps=1e-5)).save_pretrained(folder)
+    torch.cuda.empty_cache()  # for those that are measured
 
 
 def rows_of(options, length):
@@ -96,8 +82,6 @@ def train_peer(options, folder, length):
 
 
 def be_peer(options):
-    from peft import LoraConfig, get_peft_model
-    from transformers import LlamaForCausalLM
     model = LlamaForCausalLM.from_pretrained(options.peer, dtype=torch.bfloat16, attn_implementation="sdpa").cuda()
     model = get_peft_model(model, LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=TARGETS, task_type="CAUSAL_LM"))
     for name, parameter in model.named_parameters():
@@ -149,7 +133,6 @@ def main():
         return 0
     with tempfile.TemporaryDirectory(prefix="longlora-bench-", dir=options.folder) as temporary:
         folder = pathlib.Path(temporary)
-        (folder / "model").mkdir()
         write_model(folder / "model", options.shape, max(options.lengths))
         print(f"{options.shape}, {torch.cuda.get_device_name()}", flush=True)
         for length in options.lengths:

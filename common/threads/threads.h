@@ -53,13 +53,13 @@ inline bool AwaitWithTimeout(absl::Mutex* mutex, const absl::Condition& conditio
                              absl::Duration timeout) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
   return Threads::Current().Await(mutex, condition, timeout);
 }
-// Where others may well come between what the caller knows and what it does about it; it holds no
-// lock that they want. The simulator lets them.
-inline void Yield() { Threads::Current().Yield(); }
 inline void Await(absl::Mutex* mutex, const absl::Condition& condition)
     ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex) {
   Threads::Current().Await(mutex, condition, absl::InfiniteDuration());
 }
+// Where others may well come between what the caller knows and what it does about it; it holds no
+// lock that they want. The simulator lets them.
+inline void Yield() { Threads::Current().Yield(); }
 
 }  // namespace longlora::common
 

@@ -39,6 +39,10 @@ class SchedulerPlanningTest : public SchedulerWorkerFixture {
     scheduler_.reset();
     store_.reset();
   }
+  // A report is taken in at once, though its answer waits for the plan.
+  void AwaitReportOf(const std::string& device) {
+    while (scheduler_->ListWorkers()->front().devices(0).id() != device) std::this_thread::yield();
+  }
   Interloper between_;
 };
 
@@ -87,9 +91,7 @@ TEST_F(SchedulerPlanningTest, DevicesThatTheWorkerNoLongerHasAreNotAssigned) {
   between_.next = [&] {
     worker_.report().mutable_devices(0)->set_id("cpu:other");
     reporting = std::thread([&] { Sync(worker_); });
-    // The report is taken in at once; its answer waits for the plan.
-    while (scheduler_->ListWorkers()->front().devices(0).id() != "cpu:other")
-      std::this_thread::yield();
+    AwaitReportOf("cpu:other");
   };
   scheduler_->Tick();
   reporting.join();
@@ -146,8 +148,7 @@ TEST_F(SchedulerPlanningTest, AProcessThatLostItsNameMeanwhileIsToldNothing) {
   std::thread reporting;
   between_.next = [&] {
     reporting = std::thread([&] { EXPECT_THAT(Sync(newer), SizeIs(1)); });
-    while (scheduler_->ListWorkers()->front().devices(0).id() != "cpu:other")
-      std::this_thread::yield();
+    AwaitReportOf("cpu:other");
   };
   EXPECT_THAT(scheduler_->Synchronize(worker_.report()),
               StatusIs(absl::StatusCode::kUnavailable, "another process"));

@@ -284,6 +284,9 @@ class Scheduler : public JobReader {
   absl::Status LoadUsage() ABSL_LOCKS_EXCLUDED(mutex_);
   // Begins a placement, after the one that may be under way; nullopt: none is due.
   std::optional<PlacementView> BeginPlacement() ABSL_LOCKS_EXCLUDED(mutex_);
+  // The next comes after a rest, also when nothing changes but that `retry_after` has passed.
+  void EndPlacement(common::MonotonicTime begin, absl::Duration retry_after)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   std::vector<RunningJob> DescribeRunning(Moment now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Takes in why jobs wait.
   void NoteWaiting(std::shared_ptr<const WaitingList> waiting) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -307,8 +310,6 @@ class Scheduler : public JobReader {
   void Assign(const PlacementInput& input, const PlacementPlan& plan, std::vector<Handed>& handed)
       ABSL_LOCKS_EXCLUDED(mutex_);
   // False: the job waits no more, or the worker has not what was planned.
-  void EndPlacement(common::MonotonicTime begin, absl::Duration retry_after)
-      ABSL_LOCKS_EXCLUDED(mutex_);
   bool AssignOne(const PlacementRequest& request, const PlacedJob& placed, Moment now,
                  std::vector<Handed>& handed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Evicts attempts that are not ready in time, and those of jobs that had their time.

@@ -19,6 +19,10 @@ namespace {
 constexpr int32_t kPastJobsMax = 10'000;
 constexpr int32_t kPastJobsPerPage = 1000;
 
+// A pass looks at the whole queue, so a long queue must not be looked at for every job that comes
+// or goes: passes take a tenth of the time, and each places all that there is room for.
+constexpr int kRestPerPlacement = 9;
+
 PlacementWorker ToPlacementWorker(const std::string& id, const KnownWorker& known) {
   PlacementWorker worker;
   worker.id = id;
@@ -95,6 +99,16 @@ std::optional<Scheduler::PlacementView> Scheduler::BeginPlacement() {
     if (known.takes_jobs()) view.workers.push_back(ToPlacementWorker(id, known));
   }
   return view;
+}
+
+void Scheduler::EndPlacement(common::MonotonicTime begin, absl::Duration retry_after) {
+  absl::MutexLock lock(&mutex_);
+  placing_ = false;
+  const common::MonotonicTime end = Now().monotonic;
+  next_placement_ = end + kRestPerPlacement * (end - begin);
+  if (retry_after < absl::InfiniteDuration()) {
+    retry_times_.insert((begin + retry_after).since_start());
+  }
 }
 
 std::vector<RunningJob> Scheduler::DescribeRunning(Moment now) {

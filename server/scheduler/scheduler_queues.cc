@@ -142,8 +142,9 @@ absl::StatusOr<QueuedJobPage> Scheduler::ListQueuedJobs(absl::string_view queue,
   if (end < size) page.next_offset = static_cast<int32_t>(end);
   for (size_t i = begin; i < end; ++i) {
     const size_t index = of_queue == nullptr ? i : (*of_queue)[i];
-    const auto found = queued_.find(list.entries()[index].order);
-    if (found == queued_.end() || FindWaiting(*found->second) == nullptr) continue;  // not any more
+    const WaitingList::Entry& waiting = list.entries()[index];
+    const auto found = queued_.find(waiting.order);
+    if (found == queued_.end() || found->second->stay != waiting.stay) continue;  // not any more
     const v1::FineTuneJob view = View(*found->second);
     const v1::FineTuneSpec& spec = view.spec();
     v1::QueuedJob& entry = page.jobs.emplace_back();

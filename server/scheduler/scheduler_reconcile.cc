@@ -14,10 +14,6 @@
 namespace longlora::server {
 namespace {
 
-// A pass looks at the whole queue, so a long queue must not be looked at for every job that comes
-// or goes: passes take a tenth of the time, and each places all that there is room for.
-constexpr int kRestPerPlacement = 9;
-
 // After so many, others get the lock.
 constexpr size_t kAssignmentsPerHold = 50;
 
@@ -108,16 +104,6 @@ void Scheduler::Place(std::vector<Handed>& handed) {
   Preempt(plan, handed);
   Assign(input, plan, handed);
   EndPlacement(view->now.monotonic, plan.retry_after);
-}
-
-void Scheduler::EndPlacement(common::MonotonicTime begin, absl::Duration retry_after) {
-  absl::MutexLock lock(&mutex_);
-  placing_ = false;
-  const common::MonotonicTime end = Now().monotonic;
-  next_placement_ = end + kRestPerPlacement * (end - begin);
-  if (retry_after < absl::InfiniteDuration()) {
-    retry_times_.insert((begin + retry_after).since_start());
-  }
 }
 
 void Scheduler::Preempt(const PlacementPlan& plan, std::vector<Handed>& handed) {
